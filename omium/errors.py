@@ -43,7 +43,7 @@ are stable and listed in ``docs/cli.md``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class OmiumError(Exception):
@@ -408,14 +408,24 @@ class OutcomeUnknown(Control):
 
 def exit_code_of(kind: str) -> int:
     """Exit code that belongs to a failure ``kind``; 3 for kinds this version does not know."""
-    return _EXIT_CODES.get(kind, 3)
+    error = _BY_KIND.get(kind)
+    return error.exit_code if error is not None else 3
 
 
-def _walk(cls: type[OmiumError]) -> dict[str, int]:
-    found = {cls.kind: cls.exit_code}
+def rebuilt(kind: str, args: Sequence[Any]) -> OmiumError:
+    """The error of ``kind`` made again from the arguments that another process sent."""
+    error = _BY_KIND.get(kind, OmiumError)
+    try:
+        return error(*args)
+    except TypeError:
+        return OmiumError(*args)
+
+
+def _walk(cls: type[OmiumError]) -> dict[str, type[OmiumError]]:
+    found = {cls.kind: cls}
     for child in cls.__subclasses__():
         found |= _walk(child)
     return found
 
 
-_EXIT_CODES = _walk(OmiumError)
+_BY_KIND = _walk(OmiumError)

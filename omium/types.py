@@ -9,7 +9,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 TenantId = NewType("TenantId", str)
 ExecutionId = NewType("ExecutionId", str)
-AgentName = NewType("AgentName", str)
+AgentName: TypeAlias = str
+"""Unique within a workflow."""
 WorkerId = NewType("WorkerId", str)
 """One agent actor process. A restarted process has a new one."""
 

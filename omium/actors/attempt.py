@@ -1,0 +1,265 @@
+"""One attempt: the session that an adapter runs in, over the stream to the coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from omium.actors import messages as m
+from omium.actors.transport import Link
+from omium.errors import (
+    AttemptFenced,
+    Control,
+    OutcomeUnknown,
+    PlatformError,
+    ProtocolError,
+    ToolError,
+)
+from omium.execution.blobref import BlobRef
+from omium.execution.calls import Replay, ReplayFailure, Run, Unknown, digest_of
+from omium.execution.events import CallCompleted, CallFailed, Event, StepCompleted, StepStarted
+from omium.execution.machine import Refusal
+from omium.execution.records import INLINE_BYTES_MAX, CallKey, Failure, Payload, Usage, Writer
+from omium.frameworks.effect import effect
+from omium.frameworks.hook import CallSite
+from omium.frameworks.protocol import Assignment, BlockingToolRun, ToolRun
+from omium.frameworks.scope import Place
+from omium.types import Json, TenantId
+
+CALL_DEADLINE_S = 60.0
+"""How long a coordinator may stay away, seconds: a restart takes a few."""
+
+_T = TypeVar("_T")
+
+
+class Blobs(Protocol):
+    """What payloads need of a blob store."""
+
+    async def put_json(self, value: Json, *, tenant: str) -> BlobRef: ...
+
+    async def get_json(self, ref: BlobRef, *, tenant: str) -> Json: ...
+
+
+async def payload_of(value: Json, blobs: Blobs, tenant: TenantId) -> Payload:
+    """A value as a payload: inline when small, else stored first and then named."""
+    if len(msgspec.json.encode(value)) <= INLINE_BYTES_MAX:
+        return Payload(inline=value)
+    return Payload(blob=await blobs.put_json(value, tenant=tenant))
+
+
+async def value_of(payload: Payload, blobs: Blobs, tenant: TenantId) -> Any:
+    """The inverse of ``payload_of``."""
+    if payload.blob is None:
+        return payload.inline
+    return await blobs.get_json(payload.blob, tenant=tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to run a tool; the intent is committed at journal index ``call``."""
+
+    call: int
+    effect_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The result of a tool call that was completed before."""
+
+    result: Json
+
+
+class AttemptSession:
+    """Implements ``frameworks.protocol.Session``. One a lease; dies with its attempt."""
+
+    def __init__(
+        self, assignment: Assignment, tenant: TenantId, site: CallSite, link: Link, blobs: Blobs
+    ) -> None:
+        self.assignment = assignment
+        self.site = site
+        self.tenant = tenant
+        self._link = link
+        self._blobs = blobs
+        self._sequence = 0
+        self._turn = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self.blocking = BlockingAttemptSession(self, self._loop)
+
+    # ------------------------------------------------------------------ the journal
+
+    async def append(self, *events: Event) -> None:
+        """Append to the journal under this attempt's epoch. Returns when it is durable."""
+        # One at a time: the sequence numbers say in which order they were meant.
+        async with self._turn:
+            self.site.check()
+            self._sequence += 1
+            assignment = self.assignment
+            answer = await self._link.call(
+                m.AppendEvents(
+                    execution_id=assignment.execution_id,
+                    writer=Writer(
+                        agent=assignment.agent.name,
+                        epoch=assignment.epoch,
+                        sequence=self._sequence,
+                    ),
+                    events=events,
+                ),
+                deadline_s=CALL_DEADLINE_S,
+            )
+        if isinstance(answer, m.Refused):
+            raise self._refused(answer.refusal)
+
+    def _refused(self, refusal: Refusal) -> Control | PlatformError:
+        if refusal.code in ("stale_epoch", "conflict"):
+            # A conflict means that the execution was paused, cancelled or failed meanwhile.
+            self.site.stopped = self.site.stopped or AttemptFenced(refusal.message)
+            return self.site.stopped
+        return PlatformError(refusal.message)
+
+    # ------------------------------------------------------------------ steps
+
+    async def start_step(self, step: str, name: str = "") -> None:
+        self.enter_step(step)
+        await self.append(StepStarted(agent=self.assignment.agent.name, step=step, name=name))
+
+    async def complete_step(self, step: str, state: Json, name: str = "") -> None:
+        payload = await payload_of(state, self._blobs, self.tenant)
+        agent = self.assignment.agent.name
+        await self.append(StepCompleted(agent=agent, step=step, state=payload, name=name))
+
+    def enter_step(self, step: str) -> None:
+        self.site.place = Place(step)
+
+    def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
+        return self.site.at(Place(step, branch))
+
+    # ------------------------------------------------------------------ tools
+
+    async def call_tool(
+        self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool
+    ) -> Json:
+        begun = await self.begin_tool(name, arguments, idempotent=idempotent)
+        if isinstance(begun, Recorded):
+            return begun.result
+        started_s = self._loop.time()
+        try:
+            with effect(begun.effect_key):
+                result = await run(begun.effect_key)
+        except Exception as error:
+            raise await self.tool_failed(name, begun.call, error) from error
+        return await self.tool_completed(name, begun.call, result, started_s)
+
+    async def begin_tool(
+        self, name: str, arguments: Json, *, idempotent: bool
+    ) -> Permit | Recorded:
+        """Commit the intent to run a tool, unless its result is on record."""
+        self.site.check()
+        place = self.site.here()
+        digest = digest_of(arguments)
+        ordinal, occurrence = self.site.counters.next("tool", place.scope, name, digest)
+        assignment = self.assignment
+        answer = await self._link.call(
+            m.BeginCall(
+                execution_id=assignment.execution_id,
+                agent=assignment.agent.name,
+                epoch=assignment.epoch,
+                step=place.step,
+                key=CallKey(
+                    kind="tool",
+                    scope=place.scope,
+                    name=name,
+                    digest=digest,
+                    occurrence=occurrence,
+                ),
+                ordinal=ordinal,
+                idempotent=idempotent,
+                request=await payload_of(arguments, self._blobs, self.tenant),
+            ),
+            deadline_s=CALL_DEADLINE_S,
+        )
+        if isinstance(answer, m.Refused):
+            raise self._refused(answer.refusal)
+        match answer.decision:
+            case Run(effect_key=effect_key):
+                return Permit(answer.index, effect_key)
+            case Replay(response=response):
+                return Recorded(await value_of(response, self._blobs, self.tenant))
+            case ReplayFailure(failure=failure):
+                raise ToolError(name, failure.message)
+            case Unknown(call=call):
+                raise OutcomeUnknown(f"tool {name!r}", call)
+            case _:
+                raise ProtocolError(f"no version decides {answer.decision!r} about a call")
+
+    async def tool_failed(self, name: str, call: int, error: Exception) -> ToolError:
+        reason = f"{type(error).__name__}: {error}"
+        failure = Failure(
+            kind="tool",
+            message=reason,
+            error_type=type(error).__name__,
+            agent=self.assignment.agent.name,
+        )
+        await self.append(CallFailed(agent=self.assignment.agent.name, call=call, failure=failure))
+        return ToolError(name, reason)
+
+    async def tool_completed(self, name: str, call: int, result: Any, started_s: float) -> Json:
+        try:
+            payload = await payload_of(result, self._blobs, self.tenant)
+        except (TypeError, ValueError) as error:
+            unfit = TypeError(f"its result, a {type(result).__name__}, is not JSON: {error}")
+            raise await self.tool_failed(name, call, unfit) from error
+        await self.append(
+            CallCompleted(
+                agent=self.assignment.agent.name,
+                call=call,
+                response=payload,
+                served_by=f"tool/{name}",
+                usage=Usage(),
+                duration_ms=round((self._loop.time() - started_s) * 1000),
+            )
+        )
+        return result
+
+
+class BlockingAttemptSession:
+    """The same session for code in a thread: each call waits for the event loop."""
+
+    def __init__(self, session: AttemptSession, loop: asyncio.AbstractEventLoop) -> None:
+        self._session = session
+        self._loop = loop
+
+    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def start_step(self, step: str, name: str = "") -> None:
+        self._wait(self._session.start_step(step, name))
+
+    def complete_step(self, step: str, state: Json, name: str = "") -> None:
+        self._wait(self._session.complete_step(step, state, name))
+
+    def call_tool(
+        self, name: str, arguments: Json, run: BlockingToolRun, *, idempotent: bool
+    ) -> Json:
+        session = self._session
+        # The place is the calling thread's, so it is read here and not in the loop.
+        place = session.site.here()
+
+        async def begin() -> Permit | Recorded:
+            with session.site.at(place):
+                return await session.begin_tool(name, arguments, idempotent=idempotent)
+
+        begun = self._wait(begin())
+        if isinstance(begun, Recorded):
+            return begun.result
+        started_s = self._loop.time()
+        try:
+            with effect(begun.effect_key):
+                result = run(begun.effect_key)
+        except Exception as error:
+            raise self._wait(session.tool_failed(name, begun.call, error)) from error
+        return self._wait(session.tool_completed(name, begun.call, result, started_s))

@@ -1,0 +1,98 @@
+"""Group commit: appends that arrive in one turn of the event loop share one fsync.
+
+Nothing is acknowledged before it is on disk; nothing else is done here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from omium.clock import Clock
+from omium.errors import OmiumError
+from omium.execution.events import Append, Entry, Event
+from omium.storage.replica import Outcome, Replica, Written
+from omium.types import ExecutionId
+
+log = logging.getLogger(__name__)
+
+CommitResult: TypeAlias = Outcome | OmiumError
+"""What became of an append: written, refused, or not committed for the error given."""
+
+CommitObserver = Callable[[Append, bool], None]
+"""Called with each append before (False) and after (True) its commit: faults for crash tests."""
+
+BATCH_APPENDS_MAX = 4_096
+
+
+class Committer:
+    """The only way into the journal. ``on_written`` is called with the entries of each append
+    after its own ``then``."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        clock: Clock,
+        *,
+        on_written: Callable[[tuple[Entry, ...]], None],
+        on_error: Callable[[], None],
+        observers: tuple[CommitObserver, ...] = (),
+    ) -> None:
+        self._replica = replica
+        self._clock = clock
+        self._on_written = on_written
+        self._on_error = on_error
+        self._observers = observers
+        self._batch: list[tuple[Append, Callable[[CommitResult], None]]] = []
+        self._due = False
+
+    def own(
+        self,
+        execution_id: ExecutionId,
+        *events: Event,
+        then: Callable[[CommitResult], None] | None = None,
+    ) -> None:
+        """Append as the coordinator itself."""
+        self.submit(Append(execution_id=execution_id, events=events), then)
+
+    def submit(self, append: Append, then: Callable[[CommitResult], None] | None = None) -> None:
+        """Commit with the rest of this turn's appends; ``then`` gets what became of it."""
+        self._batch.append((append, then or _log_unless_written))
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch[:BATCH_APPENDS_MAX], self._batch[BATCH_APPENDS_MAX:]
+        self._due = bool(self._batch)
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._flush)
+        now_ms = self._clock.now_ms()
+        appends = [replace(append, at_ms=now_ms) for append, _ in batch]
+        self._observe(appends, committed=False)
+        results: list[CommitResult]
+        try:
+            results = [*self._replica.commit(appends)]
+        except OmiumError as error:
+            log.error("a batch of %d appends was not committed: %s", len(appends), error)
+            results = [error] * len(appends)
+            self._on_error()
+        self._observe(appends, committed=True)
+        for (_, then), result in zip(batch, results, strict=True):
+            then(result)
+            if isinstance(result, Written):
+                self._on_written(result.entries)
+
+    def _observe(self, appends: list[Append], *, committed: bool) -> None:
+        for observer in self._observers:
+            for append in appends:
+                observer(append, committed)
+
+
+def _log_unless_written(result: CommitResult) -> None:
+    if not isinstance(result, Written):
+        log.warning("an append of the coordinator was not written: %s", result)

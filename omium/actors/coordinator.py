@@ -1,0 +1,239 @@
+"""The coordinator: one object that owns a journal, and everything that may be asked of it.
+
+A plain class in an event loop. It takes messages apart and hands them on: ``Committer``
+writes, ``Supervisor`` leases and watches, ``Desk`` serves clients, ``Readers`` follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from omium.actors import messages as m
+from omium.actors.committer import CommitObserver, CommitResult, Committer
+from omium.actors.desk import Desk, answer_of
+from omium.actors.readers import Readers
+from omium.actors.supervision import sinks
+from omium.actors.supervisor import Spawner, Supervisor, SupervisorSettings
+from omium.actors.transport import Answer, Codec, Connection, answer_later, error_reply, serve
+from omium.clock import Clock
+from omium.errors import NotFound, OmiumError, ProtocolError
+from omium.execution.calls import Run, decide_call
+from omium.execution.events import (
+    AgentCompleted,
+    Append,
+    AttemptEnded,
+    CallIntended,
+    Cancelled,
+    Completed,
+    Created,
+    Entry,
+    Failed,
+    Paused,
+    Resumed,
+)
+from omium.execution.machine import Refusal
+from omium.execution.records import Writer
+from omium.storage.replica import Replica, Written
+
+CODEC = Codec(m.Messages)
+TICK_S = 0.2
+
+
+class Coordinator:
+    """See the module's docstring. ``start`` it, then talk to it over a ``Link``."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        *,
+        clock: Clock,
+        secret: bytes,
+        spawner: Spawner,
+        settings: SupervisorSettings | None = None,
+        observers: tuple[CommitObserver, ...] = (),
+    ) -> None:
+        self._replica = replica
+        self._secret = secret
+        self._committer = Committer(
+            replica,
+            clock,
+            on_written=self._react,
+            on_error=lambda: self._supervisor.reload(),  # noqa: PLW0108 (made below)
+            observers=observers,
+        )
+        self._supervisor = Supervisor(
+            replica, self._committer, clock, spawner, settings or SupervisorSettings()
+        )
+        self._desk = Desk(replica, self._committer)
+        self._readers = Readers(replica)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._connections: set[Connection] = set()
+        self.stopped = asyncio.Event()
+        """Set once a client asked for the runtime to end."""
+        self._handlers: dict[type[Any], Callable[[Connection, Any, Answer], None]] = {
+            m.AppendEvents: self._append,
+            m.BeginCall: self._begin_call,
+            m.EndCall: self._end_call,
+            m.AttemptOver: self._attempt_over,
+            m.WorkerHello: lambda c, hello, _: self._supervisor.worker_hello(c, hello),
+            m.GatewayHello: lambda c, hello, _: self._supervisor.gateway_hello(c, hello),
+            m.Heartbeat: lambda c, _, __: self._supervisor.heartbeat(c),
+            m.Submit: lambda _, message, answer: self._desk.submit(message, answer),
+            m.Fork: lambda _, message, answer: self._desk.fork(message, answer),
+            m.Cancel: lambda _, message, answer: self._desk.cancel(message, answer),
+            m.Resume: lambda _, message, answer: self._desk.resume(message, answer),
+            m.GetExecution: lambda _, message, answer: answer(
+                self._desk.view(message.execution_id)
+            ),
+            m.GetRuntime: lambda _, __, answer: answer(self._supervisor.view(os.getpid())),
+            m.ReadJournal: lambda _, message, answer: answer_later(
+                self._readers.read(message), answer, self._tasks
+            ),
+            m.StopRuntime: self._stop_runtime,
+        }
+
+    async def start(self, host: str, port: int) -> int:
+        """Take up every unfinished execution and listen. Returns the port."""
+        self._supervisor.take_up()
+        self._server = await serve(
+            host,
+            port,
+            CODEC,
+            self._secret,
+            handler=self._handle,
+            on_ready=self._connections.add,
+            on_closed=self._closed,
+        )
+        self._ticker = asyncio.create_task(self._tick(), name="omium-tick")
+        return self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening and supervising. What was acknowledged is on disk already."""
+        self._supervisor.shut_down()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._supervisor.tick()
+
+    def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
+        handler = self._handlers.get(type(message))
+        try:
+            if handler is None:
+                raise ProtocolError(f"a coordinator takes no {type(message).__name__}")
+            handler(connection, message, answer)
+        except OmiumError as error:
+            answer(error_reply(error))
+
+    def _closed(self, connection: Connection, error: Exception | None) -> None:
+        self._connections.discard(connection)
+        self._supervisor.closed(connection, error)
+
+    def _react(self, entries: tuple[Entry, ...]) -> None:
+        """Do what follows from entries that were just committed."""
+        execution_id = entries[0].execution_id
+        self._readers.committed(execution_id)
+        state = self._replica.state(execution_id)
+        if state is None:
+            return
+        self._supervisor.noted(state, entries[-1].epoch)
+        for entry in entries:
+            match entry.event:
+                case AgentCompleted():
+                    if state.status == "running" and all(
+                        agent.status == "completed" for agent in state.agents.values()
+                    ):
+                        self._committer.own(execution_id, Completed(sinks=sinks(state)))
+                    self._supervisor.schedule()
+                case Created() | Resumed() | AttemptEnded():
+                    self._supervisor.schedule()
+                case Cancelled():
+                    self._supervisor.stop_attempts(execution_id, cancelled=True)
+                case Paused() | Failed():
+                    self._supervisor.stop_attempts(execution_id, cancelled=False)
+                case _:
+                    pass
+
+    # ------------------------------------------------------------------ from attempts
+
+    def _append(self, _: Connection, message: m.AppendEvents, answer: Answer) -> None:
+        append = Append(
+            execution_id=message.execution_id, events=message.events, writer=message.writer
+        )
+        self._committer.submit(append, lambda result: answer(answer_of(result)))
+
+    def _end_call(self, _: Connection, message: m.EndCall, answer: Answer) -> None:
+        self._committer.own(
+            message.execution_id, message.event, then=lambda result: answer(answer_of(result))
+        )
+
+    def _begin_call(self, _: Connection, message: m.BeginCall, answer: Answer) -> None:
+        state = self._replica.state(message.execution_id)
+        agent = state.agents.get(message.agent) if state is not None else None
+        if state is None or agent is None:
+            raise NotFound("agent", f"{message.execution_id}/{message.agent}")
+        if agent.epoch != message.epoch or agent.status != "leased":
+            refusal = Refusal(
+                code="stale_epoch",
+                message=f"epoch {message.epoch} of agent {agent.name!r} is superseded",
+                current_epoch=agent.epoch,
+            )
+            answer(m.Refused(refusal=refusal))
+            return
+        decision = decide_call(
+            state.id,
+            agent,
+            message.key,
+            ordinal=message.ordinal,
+            epoch=message.epoch,
+            idempotent=message.idempotent,
+            forced_until=state.forced_until,
+        )
+        if not isinstance(decision, Run):
+            answer(m.CallBegun(decision=decision))
+            return
+        intent = CallIntended(
+            agent=message.agent,
+            step=message.step,
+            key=message.key,
+            ordinal=message.ordinal,
+            request=message.request,
+            idempotent=message.idempotent,
+            effect_key=decision.effect_key,
+        )
+
+        def begun(result: CommitResult) -> None:
+            if isinstance(result, Written):
+                answer(m.CallBegun(decision=decision, index=result.last_index))
+            else:
+                answer(answer_of(result))
+
+        # Fenced, since the attempt may be superseded in the very batch that this joins.
+        fence = Writer(agent=message.agent, epoch=message.epoch, sequence=0)
+        self._committer.submit(
+            Append(execution_id=message.execution_id, events=(intent,), writer=fence), begun
+        )
+
+    def _attempt_over(self, _: Connection, message: m.AttemptOver, answer: Answer) -> None:
+        self._supervisor.attempt_over(message)
+        answer(m.Done())
+
+    # ------------------------------------------------------------------ from clients
+
+    def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:
+        self._supervisor.shut_down()
+        answer(m.Done())
+        self.stopped.set()

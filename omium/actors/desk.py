@@ -1,0 +1,196 @@
+"""What clients may ask of a coordinator: create, fork, cancel, resume, and look.
+
+Each request is checked against committed state and turned into one append. A request that
+is sent twice has the effect of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from omium.actors import messages as m
+from omium.actors.committer import CommitResult, Committer
+from omium.actors.transport import Answer, error_reply
+from omium.definitions import validate_inputs, workflow_from
+from omium.errors import Conflict, InputError, NotFound, OmiumError
+from omium.execution.events import (
+    AgentCompleted,
+    CallDecided,
+    Cancelled,
+    Entry,
+    Event,
+    Resumed,
+)
+from omium.execution.fork import changed, fork_events
+from omium.execution.machine import Refusal
+from omium.execution.state import ExecutionState
+from omium.storage.replica import Replica, Written, row_of
+from omium.types import ExecutionId
+
+FORK_ENTRIES_MAX = 100_000
+
+
+class Desk:
+    """See the module's docstring."""
+
+    def __init__(self, replica: Replica, committer: Committer) -> None:
+        self._replica = replica
+        self._committer = committer
+
+    def submit(self, message: m.Submit, answer: Answer) -> None:
+        self._committer.own(
+            message.execution_id, message.created, then=_answering(answer, exists_is_done=True)
+        )
+
+    def fork(self, message: m.Fork, answer: Answer) -> None:
+        """Create an execution from a point in another's journal. The other is only read."""
+        origin = self._known(message.origin)
+        if not 1 <= message.at <= origin.index:
+            raise InputError(
+                f"{message.origin} has journal indexes 1 to {origin.index}, not {message.at}"
+            )
+        if message.at > FORK_ENTRIES_MAX:
+            raise InputError(f"a fork copies at most {FORK_ENTRIES_MAX} entries")
+        entries = self._entries(message.origin, message.at)
+        document: dict[str, Any] = {
+            "inputs": origin.inputs.inline,
+            "agents": origin.definition.inline["agents"],
+            "outputs": {
+                entry.event.agent: entry.event.output.inline
+                for entry in entries
+                if isinstance(entry.event, AgentCompleted) and entry.event.output.blob is None
+            },
+        }
+        for path, value in message.changes.items():
+            if path.split(".")[0] not in document:
+                raise InputError(f"{path!r} must begin with inputs., agents. or outputs.")
+            document = changed(document, path, value)
+        changes_definition = any(path.startswith("agents.") for path in message.changes)
+        definition = {**origin.definition.inline, "agents": document["agents"]}
+        workflow = workflow_from(definition, source=f"fork of {message.origin}")
+        validate_inputs(workflow, document["inputs"])
+        events = fork_events(
+            entries,
+            definition=definition,
+            digest=workflow.digest if changes_definition else origin.digest,
+            inputs=document["inputs"],
+            outputs={
+                path.split(".")[1]: document["outputs"][path.split(".")[1]]
+                for path in message.changes
+                if path.startswith("outputs.")
+            },
+        )
+        self._committer.own(
+            message.execution_id, *events, then=_answering(answer, exists_is_done=True)
+        )
+
+    def cancel(self, message: m.Cancel, answer: Answer) -> None:
+        state = self._known(message.execution_id)
+        if state.status == "cancelled":
+            answer(m.Appended(index=0))
+            return
+        self._committer.own(message.execution_id, Cancelled(by=message.by), then=_answering(answer))
+
+    def resume(self, message: m.Resume, answer: Answer) -> None:
+        """Let an execution go on. One that was not stopped is left as it is."""
+        state = self._known(message.execution_id)
+        if state.status in ("queued", "running"):
+            answer(m.Appended(index=0))
+            return
+        if state.status in ("completed", "cancelled"):
+            raise Conflict(f"{state.id} is {state.status}; fork it to run it again")
+        events: list[Event] = []
+        if state.pause is not None and state.pause.reason == "outcome_unknown":
+            events.append(_decided(state, message))
+        elif message.decision is not None:
+            raise Conflict(f"{state.id} waits for no decision")
+        events.append(Resumed(by=message.by))
+        self._committer.own(message.execution_id, *events, then=_answering(answer))
+
+    def view(self, execution_id: ExecutionId) -> m.ExecutionView:
+        """An execution as it stands. Raises ``NotFound``."""
+        return view_of(self._known(execution_id))
+
+    def _known(self, execution_id: ExecutionId) -> ExecutionState:
+        state = self._replica.state(execution_id)
+        if state is None:
+            raise NotFound("execution", execution_id, "`omium ps` lists what there is")
+        return state
+
+    def _entries(self, execution_id: ExecutionId, upto: int) -> list[Entry]:
+        entries: list[Entry] = []
+        while len(entries) < upto:
+            entries += self._replica.journal.entries(
+                execution_id, after=len(entries), limit=min(1_000, upto - len(entries))
+            )
+        return entries
+
+
+def view_of(state: ExecutionState) -> m.ExecutionView:
+    """What is shown of a state."""
+    return m.ExecutionView(
+        row=row_of(state),
+        status=state.status,
+        agents=tuple(
+            m.AgentView(
+                name=agent.name,
+                status=agent.status,
+                epoch=agent.epoch,
+                worker=agent.worker,
+                steps=len(agent.steps),
+                checkpoint=agent.checkpoint,
+                output=agent.output,
+            )
+            for agent in state.agents.values()
+        ),
+        result=state.result,
+        failure=state.failure,
+        pause_reason=state.pause.reason if state.pause is not None else "",
+        pause_call=state.pause.call if state.pause is not None else 0,
+    )
+
+
+def _decided(state: ExecutionState, message: m.Resume) -> CallDecided:
+    assert state.pause is not None
+    found = state.call_at(state.pause.call)
+    if found is None:
+        raise Conflict(f"{state.id} waits for call {state.pause.call}, which is not open")
+    agent, call = found
+    if message.decision is None:
+        raise Conflict(
+            f"{state.id} waits for a decision about {call.key.kind} call {call.key.name!r} "
+            f"(journal index {call.index}): --decide retry, answer or fail"
+        )
+    if (message.decision == "answer") != (message.answer is not None):
+        raise InputError("an answer goes with the decision 'answer', and only with it")
+    return CallDecided(
+        agent=agent.name,
+        call=call.index,
+        decision=message.decision,
+        response=message.answer,
+        by=message.by,
+    )
+
+
+def answer_of(result: CommitResult) -> Any:
+    """The message that tells a requester what became of its append."""
+    if isinstance(result, OmiumError):
+        return error_reply(result)
+    if isinstance(result, Written):
+        return m.Appended(index=result.last_index)
+    if result.code == "duplicate":
+        return m.Appended(index=0)
+    return m.Refused(refusal=result)
+
+
+def _answering(answer: Answer, *, exists_is_done: bool = False) -> Callable[[CommitResult], None]:
+    def then(result: CommitResult) -> None:
+        if isinstance(result, Refusal) and exists_is_done and result.code == "exists":
+            answer(m.Appended(index=0))
+        elif isinstance(result, Refusal) and result.code != "duplicate":
+            answer(error_reply(Conflict(result.message)))
+        else:
+            answer(answer_of(result))
+
+    return then

@@ -1,0 +1,288 @@
+"""What the parts of a runtime say to one another. Records only.
+
+Every request may be sent twice, by a link that lost its connection before the answer came,
+and must then have the effect of being sent once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from omium.execution.calls import CallDecision
+from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event
+from omium.execution.machine import Refusal
+from omium.execution.records import CallKey, Decision, Failure, Payload, Writer
+from omium.storage.journal import ExecutionRow
+from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="m"):
+    """Base of all messages."""
+
+
+# ------------------------------------------------------------------ from a worker
+
+
+class WorkerHello(Message, frozen=True, kw_only=True, tag="worker_hello"):
+    """First message of a worker. ``attempts`` are those it still runs, after a reconnect."""
+
+    worker: WorkerId
+    framework: str
+    capacity: int
+    pid: int
+    attempts: tuple[tuple[ExecutionId, AgentName, int], ...] = ()
+    binding: tuple[TenantId, str, AgentName] | None = None
+
+
+class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
+    """Sent every second by a worker whose event loop turns."""
+
+
+class AppendEvents(Message, frozen=True, kw_only=True, tag="append"):
+    """An attempt appends to its journal. Answer: ``Appended`` or ``Refused``."""
+
+    execution_id: ExecutionId
+    writer: Writer
+    events: tuple[Event, ...]
+
+
+class BeginCall(Message, frozen=True, kw_only=True, tag="begin_call"):
+    """May this call be made? Its intent is committed before the answer. Answer: ``CallBegun``
+    or ``Refused``."""
+
+    execution_id: ExecutionId
+    agent: AgentName
+    epoch: int
+    step: str
+    key: CallKey
+    ordinal: int
+    request: Payload
+    idempotent: bool = False
+
+
+class EndCall(Message, frozen=True, kw_only=True, tag="end_call"):
+    """The gateway knows how a call ended. Answer: ``Appended`` or ``Refused``."""
+
+    execution_id: ExecutionId
+    event: CallCompleted | CallFailed
+
+
+class AttemptOver(Message, frozen=True, kw_only=True, tag="attempt_over"):
+    """A worker stopped working on an attempt. ``call`` goes with ``outcome_unknown``.
+
+    Answer: ``Done``.
+    """
+
+    execution_id: ExecutionId
+    agent: AgentName
+    epoch: int
+    end: Literal["completed", "failed", "outcome_unknown", "stopped"]
+    failure: Failure | None = None
+    call: int = 0
+
+
+# ------------------------------------------------------------------ from the gateway
+
+
+class GatewayHello(Message, frozen=True, kw_only=True, tag="gateway_hello"):
+    url: str
+    pid: int
+
+
+# ------------------------------------------------------------------ from clients
+
+
+class Submit(Message, frozen=True, kw_only=True, tag="submit"):
+    """Create an execution. The client chooses the id, so that sending twice creates once.
+
+    Answer: ``Appended``.
+    """
+
+    execution_id: ExecutionId
+    created: Created
+
+
+class Fork(Message, frozen=True, kw_only=True, tag="fork"):
+    """Create ``execution_id`` from ``origin`` as it was at journal index ``at``, with
+    ``changes`` (dotted path → JSON value). Answer: ``Appended``."""
+
+    execution_id: ExecutionId
+    origin: ExecutionId
+    at: int
+    changes: dict[str, Any] = {}
+
+
+class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
+    execution_id: ExecutionId
+    by: str = ""
+
+
+class Resume(Message, frozen=True, kw_only=True, tag="resume"):
+    """Let a paused or failed execution go on, with a decision about the call it waits for."""
+
+    execution_id: ExecutionId
+    decision: Decision | None = None
+    answer: Payload | None = None
+    by: str = ""
+
+
+class GetExecution(Message, frozen=True, kw_only=True, tag="get_execution"):
+    """Answer: ``ExecutionView``."""
+
+    execution_id: ExecutionId
+
+
+class ReadJournal(Message, frozen=True, kw_only=True, tag="read_journal"):
+    """Read the journal after index ``after``, and wait until there is something to read.
+
+    Answer: ``Entries``.
+    """
+
+    execution_id: ExecutionId
+    after: int
+
+
+class GetRuntime(Message, frozen=True, kw_only=True, tag="get_runtime"):
+    """Answer: ``RuntimeView``."""
+
+
+class StopRuntime(Message, frozen=True, kw_only=True, tag="stop_runtime"):
+    """Stop leasing and shut the workers down. Answer: ``Done``."""
+
+
+# ------------------------------------------------------------------ from the coordinator
+
+
+class Lease(Message, frozen=True, kw_only=True, tag="lease"):
+    """Run one agent of an execution under ``epoch``. Answer: ``Done``, or an error when the
+    worker cannot take it."""
+
+    execution_id: ExecutionId
+    tenant: TenantId
+    digest: str
+    agent: AgentName
+    epoch: int
+    definition: Payload
+    model: str
+    inputs: Payload
+    outputs: dict[AgentName, Payload]
+    saved: Payload | None
+    steps: tuple[str, ...]
+    import_paths: tuple[str, ...]
+    gateway_url: str
+
+
+class Stop(Message, frozen=True, kw_only=True, tag="stop"):
+    """Stop an attempt: it was cancelled or superseded."""
+
+    execution_id: ExecutionId
+    agent: AgentName
+    epoch: int
+    cancelled: bool
+
+
+class Shutdown(Message, frozen=True, kw_only=True, tag="shutdown"):
+    """The worker's process is to end."""
+
+
+# ------------------------------------------------------------------ answers
+
+
+class Done(Message, frozen=True, kw_only=True, tag="done"):
+    """It is so."""
+
+
+class Entries(Message, frozen=True, kw_only=True, tag="entries"):
+    """A page of a journal. ``stopped`` says that nothing follows while nobody resumes it."""
+
+    entries: tuple[Entry, ...]
+    stopped: bool
+
+
+class Appended(Message, frozen=True, kw_only=True, tag="appended"):
+    """``index`` is that of the last event written, 0 when all was written before."""
+
+    index: int
+
+
+class Refused(Message, frozen=True, kw_only=True, tag="refused"):
+    refusal: Refusal
+
+
+class CallBegun(Message, frozen=True, kw_only=True, tag="call_begun"):
+    """``index`` is that of the intent when the decision is to run the call."""
+
+    decision: CallDecision
+    index: int = 0
+
+
+class AgentView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an agent is. ``output`` is set once it has completed."""
+
+    name: AgentName
+    status: Literal["waiting", "leased", "completed"]
+    epoch: int
+    worker: WorkerId | None
+    steps: int
+    checkpoint: int
+    output: Payload | None
+
+
+class ExecutionView(Message, frozen=True, kw_only=True, tag="execution"):
+    """An execution as it stands. ``result`` names the agents whose outputs are the result."""
+
+    row: ExecutionRow
+    agents: tuple[AgentView, ...]
+    result: tuple[AgentName, ...]
+    failure: Failure | None
+    pause_reason: str
+    pause_call: int
+    status: Status
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    worker: WorkerId
+    framework: str
+    pid: int
+    capacity: int
+    attempts: int
+    binding: tuple[TenantId, str, AgentName] | None
+
+
+class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
+    """What the coordinator supervises: its workers and its gateway's address, if any."""
+
+    workers: tuple[WorkerView, ...]
+    gateway_url: str
+    pid: int
+
+
+Messages: TypeAlias = (
+    WorkerHello
+    | Heartbeat
+    | AppendEvents
+    | BeginCall
+    | EndCall
+    | AttemptOver
+    | GatewayHello
+    | Submit
+    | Fork
+    | Cancel
+    | Resume
+    | GetExecution
+    | ReadJournal
+    | GetRuntime
+    | StopRuntime
+    | Lease
+    | Stop
+    | Shutdown
+    | Entries
+    | Done
+    | Appended
+    | Refused
+    | CallBegun
+    | ExecutionView
+    | RuntimeView
+)

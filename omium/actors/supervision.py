@@ -1,0 +1,172 @@
+"""Decisions of the supervisor: who works on what, whom to start, when to give up.
+
+Pure: facts in, decisions out. The coordinator gathers the facts and carries the decisions out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from omium.execution.records import Failure
+from omium.execution.state import AgentState, ExecutionState
+from omium.types import AgentName, ExecutionId, TenantId, WorkerId
+
+Binding: TypeAlias = tuple[TenantId, str, AgentName]
+"""What a worker serves for life: a tenant, a workflow digest and an agent of it."""
+
+LOSSES_MAX = 5
+"""Workers in a row that may die on one agent without its journal getting any further."""
+
+PLATFORM_RETRIES_MAX = 5
+"""Attempts in a row that may fail for the platform's own reasons."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Want:
+    """An agent that is ready to run and has no worker."""
+
+    execution_id: ExecutionId
+    agent: AgentName
+    framework: str
+    binding: Binding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerFacts:
+    """A worker that is connected. ``free`` is how many more attempts it takes."""
+
+    worker: WorkerId
+    framework: str
+    binding: Binding | None
+    free: int
+    idle: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """``spare`` warm workers are kept for each framework in use; ``workers_max`` in all."""
+
+    spare: int = 1
+    workers_max: int = 16
+    starting_max: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assign:
+    want: Want
+    worker: WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    framework: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retire:
+    """End an idle worker, bound to something else, to make room."""
+
+    worker: WorkerId
+
+
+SupervisorDecision: TypeAlias = Assign | Start | Retire
+
+
+def plan(
+    wants: Sequence[Want],
+    workers: Sequence[WorkerFacts],
+    starting: Mapping[str, int],
+    warm: Mapping[str, int],
+    limits: Limits,
+) -> list[SupervisorDecision]:
+    """What to do now.
+
+    ``starting`` counts the workers of each framework that were started and have not come yet;
+    ``warm`` is how many unbound workers of a framework are wanted beforehand. A want goes to a
+    worker bound to it, else to an unbound one, which it binds; what remains starts new workers.
+    """
+    decisions: list[SupervisorDecision] = []
+    free = {worker.worker: worker.free for worker in workers}
+    bindings = {worker.worker: worker.binding for worker in workers}
+    unmet: Counter[str] = Counter()
+    needed: set[tuple[str, Binding]] = set()
+    for want in wants:
+        chosen = _choose(want, workers, free, bindings)
+        if chosen is None:
+            if (want.framework, want.binding) not in needed:
+                needed.add((want.framework, want.binding))
+                unmet[want.framework] += 1
+            continue
+        free[chosen] -= 1
+        bindings[chosen] = want.binding
+        decisions.append(Assign(want=want, worker=chosen))
+    unbound = Counter(w.framework for w in workers if bindings[w.worker] is None)
+    room = limits.workers_max - len(workers) - sum(starting.values())
+    can_start = limits.starting_max - sum(starting.values())
+    for framework in sorted({*unmet, *warm}):
+        ready = unbound[framework] + starting.get(framework, 0)
+        missing = max(unmet[framework] + warm.get(framework, 0) - ready, 0)
+        if unmet[framework] > ready and room <= 0:
+            decisions += _retired(workers, free, bindings, unmet[framework] - ready)
+        for _ in range(min(missing, room, can_start)):
+            decisions.append(Start(framework=framework))
+            room -= 1
+            can_start -= 1
+    return decisions
+
+
+def _choose(
+    want: Want,
+    workers: Sequence[WorkerFacts],
+    free: Mapping[WorkerId, int],
+    bindings: Mapping[WorkerId, Binding | None],
+) -> WorkerId | None:
+    fitting = [w for w in workers if w.framework == want.framework and free[w.worker] > 0]
+    for binding in (want.binding, None):
+        same = [w.worker for w in fitting if bindings[w.worker] == binding]
+        if same:
+            return max(same, key=lambda worker: free[worker])
+    return None
+
+
+def _retired(
+    workers: Sequence[WorkerFacts],
+    free: Mapping[WorkerId, int],
+    bindings: Mapping[WorkerId, Binding | None],
+    count: int,
+) -> list[Retire]:
+    idle = [w for w in workers if w.idle and free[w.worker] == w.free and bindings[w.worker]]
+    return [Retire(worker=w.worker) for w in idle[:count]]
+
+
+def ready_agents(state: ExecutionState) -> list[AgentName]:
+    """The agents that wait for nobody, in the order of the plan."""
+    if state.status not in ("queued", "running"):
+        return []
+    return [
+        agent.name
+        for agent in state.agents.values()
+        if agent.status == "waiting"
+        and all(state.agents[name].status == "completed" for name in agent.upstream)
+    ]
+
+
+def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
+    """The agents that nobody follows: their outputs are the result."""
+    followed = {name for agent in state.agents.values() for name in agent.upstream}
+    return tuple(name for name in state.agents if name not in followed)
+
+
+def after_loss(agent: AgentState) -> Literal["retry", "fail"]:
+    """What to do when the worker of an attempt died. Counts this loss as one more."""
+    return "retry" if agent.losses + 1 < LOSSES_MAX else "fail"
+
+
+def after_failure(agent: AgentState, failure: Failure, retries: int) -> Literal["retry", "fail"]:
+    """What to do when an attempt ended with ``failure``, which counts as one more."""
+    if failure.kind == "unavailable":
+        return "retry" if agent.failures < PLATFORM_RETRIES_MAX else "fail"
+    return "retry" if agent.failures < retries else "fail"

@@ -1,0 +1,501 @@
+"""The supervisor: leases agents to workers and watches over the attempts.
+
+Gathers facts, asks ``supervision`` what to do, and does it. It sees executions only through
+committed state, so after a restart it goes on where the journal ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from omium.actors import messages as m
+from omium.actors.committer import CommitResult, Committer
+from omium.actors.supervision import (
+    Assign,
+    Binding,
+    Limits,
+    Retire,
+    Start,
+    Want,
+    WorkerFacts,
+    after_failure,
+    after_loss,
+    plan,
+    ready_agents,
+)
+from omium.actors.transport import Connection
+from omium.clock import Clock
+from omium.definitions import Agent, Workflow, workflow_from_data
+from omium.errors import DeadlineExceeded
+from omium.execution.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Failed,
+    FailureRecorded,
+    Paused,
+)
+from omium.execution.records import AttemptCause, AttemptEnd, Failure
+from omium.execution.state import AgentState, ExecutionState
+from omium.storage.replica import Replica, Written
+from omium.types import AgentName, ExecutionId, WorkerId
+
+log = logging.getLogger(__name__)
+
+WORKFLOWS_CACHED_MAX = 256
+START_FAILURES_MAX = 3
+"""Workers in a row of one framework that may fail to come up."""
+
+
+class Spawner(Protocol):
+    """Starts and ends worker processes. A started worker connects by itself and says hello."""
+
+    def start(self, framework: str) -> None:
+        """Start a worker; returns at once."""
+        ...
+
+    def end(self, worker: WorkerId) -> None:
+        """End a worker's process by force; returns at once."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorSettings:
+    """Times are seconds. ``warm`` is how many unbound workers of a framework to keep ready."""
+
+    heartbeat_timeout_s: float = 10.0
+    reconnect_grace_s: float = 3.0
+    start_timeout_s: float = 120.0
+    stop_grace_s: float = 5.0
+    warm: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(kw_only=True)
+class _Attempt:
+    execution_id: ExecutionId
+    agent: AgentName
+    epoch: int
+    timeout_s: float
+    progress_s: float
+    stop_by_s: float | None = None
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    hello: m.WorkerHello
+    connection: Connection
+    heard_s: float
+    binding: Binding | None
+    attempts: dict[tuple[ExecutionId, AgentName], _Attempt] = field(
+        default_factory=dict[tuple[ExecutionId, AgentName], _Attempt]
+    )
+
+
+class Supervisor:
+    """See the module's docstring. Lives in the coordinator's event loop."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        committer: Committer,
+        clock: Clock,
+        spawner: Spawner,
+        settings: SupervisorSettings,
+    ) -> None:
+        self._replica = replica
+        self._committer = committer
+        self._clock = clock
+        self._spawner = spawner
+        self._settings = settings
+        self._workers: dict[WorkerId, _Worker] = {}
+        self._starting: list[tuple[str, float]] = []
+        self._start_failures: Counter[str] = Counter()
+        self._live: dict[ExecutionId, ExecutionState] = {}
+        self._workflows: dict[str, Workflow] = {}
+        self._gateway: tuple[str, Connection] | None = None
+        self._schedule_due = False
+        self._leasing_from_s = 0.0
+        self._stopping = False
+
+    def take_up(self) -> None:
+        """Go on with every unfinished execution. Attempts that were under way get
+        ``reconnect_grace_s`` for their workers to come back before others take over."""
+        self.reload()
+        if any(a.status == "leased" for s in self._live.values() for a in s.agents.values()):
+            self._leasing_from_s = self._clock.monotonic_s() + self._settings.reconnect_grace_s
+
+    def reload(self) -> None:
+        """Read the live states again, after a failed commit threw the cached ones away."""
+        self._live = {state.id: state for state in self._replica.unfinished()}
+
+    def noted(self, state: ExecutionState, epoch: int) -> None:
+        """The journal of ``state`` has grown: by the attempt ``epoch``, or 0 for the rest."""
+        if state.status in ("queued", "running", "paused"):
+            self._live[state.id] = state
+        else:
+            self._live.pop(state.id, None)
+        for agent in state.agents.values() if epoch else ():
+            if agent.epoch == epoch and agent.worker is not None and agent.worker in self._workers:
+                attempt = self._workers[agent.worker].attempts.get((state.id, agent.name))
+                if attempt is not None:
+                    attempt.progress_s = self._clock.monotonic_s()
+
+    # ------------------------------------------------------------------ who is there
+
+    def worker_hello(self, connection: Connection, hello: m.WorkerHello) -> None:
+        """A worker connected, for the first time or again."""
+        self._start_failures[hello.framework] = 0
+        for waiting in self._starting:
+            if waiting[0] == hello.framework:
+                self._starting.remove(waiting)
+                break
+        worker = _Worker(
+            hello=hello,
+            connection=connection,
+            heard_s=self._clock.monotonic_s(),
+            binding=hello.binding,
+        )
+        known = self._workers.pop(hello.worker, None)
+        self._workers[hello.worker] = worker
+        if known is not None and known.connection is not connection:
+            known.connection.close()
+        for execution_id, name, epoch in hello.attempts:
+            state = self._replica.state(execution_id)
+            agent = state.agents.get(name) if state is not None else None
+            if state is not None and agent is not None and _holds(agent, epoch):
+                worker.attempts[execution_id, name] = self._attempt(state, name, epoch)
+            else:
+                connection.send(
+                    m.Stop(execution_id=execution_id, agent=name, epoch=epoch, cancelled=False)
+                )
+        self.schedule()
+
+    def heartbeat(self, connection: Connection) -> None:
+        for worker in self._workers.values():
+            if worker.connection is connection:
+                worker.heard_s = self._clock.monotonic_s()
+
+    def gateway_hello(self, connection: Connection, hello: m.GatewayHello) -> None:
+        self._gateway = (hello.url, connection)
+        self.schedule()
+
+    def closed(self, connection: Connection, error: Exception | None) -> None:
+        """A connection was lost, and with it whoever was at its other end."""
+        if self._gateway is not None and self._gateway[1] is connection:
+            self._gateway = None
+        for worker in list(self._workers.values()):
+            if worker.connection is connection:
+                self._lose(worker, f"its connection closed: {error or 'end of stream'}")
+
+    def shut_down(self) -> None:
+        """Tell every worker's process to end, and start no other."""
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.connection.send(m.Shutdown())
+
+    def view(self, pid: int) -> m.RuntimeView:
+        """Who is connected; ``pid`` is the coordinator's own."""
+        return m.RuntimeView(
+            workers=tuple(
+                m.WorkerView(
+                    worker=worker.hello.worker,
+                    framework=worker.hello.framework,
+                    pid=worker.hello.pid,
+                    capacity=worker.hello.capacity,
+                    attempts=len(worker.attempts),
+                    binding=worker.binding,
+                )
+                for worker in self._workers.values()
+            ),
+            gateway_url=self._gateway[0] if self._gateway is not None else "",
+            pid=pid,
+        )
+
+    # ------------------------------------------------------------------ attempts end
+
+    def attempt_over(self, message: m.AttemptOver) -> None:
+        """A worker says that it stopped working on an attempt."""
+        for worker in self._workers.values():
+            attempt = worker.attempts.get((message.execution_id, message.agent))
+            if attempt is not None and attempt.epoch == message.epoch:
+                del worker.attempts[message.execution_id, message.agent]
+        self.schedule()
+        execution_id, agent, epoch = message.execution_id, message.agent, message.epoch
+        if message.end == "failed" and message.failure is not None:
+            self._fail(execution_id, agent, epoch, message.failure, "failed")
+        elif message.end == "outcome_unknown":
+            detail = (
+                f"agent {agent!r} started call {message.call} and nobody knows how it ended; "
+                "decide with `omium resume`"
+            )
+            self._end(
+                execution_id,
+                agent,
+                epoch,
+                AttemptEnded(agent=agent, epoch=epoch, end="paused"),
+                Paused(reason="outcome_unknown", call=message.call, detail=detail),
+            )
+        elif message.end == "stopped":
+            ended = AttemptEnded(agent=agent, epoch=epoch, end="worker_lost")
+            self._end(execution_id, agent, epoch, ended)
+
+    def stop_attempts(self, execution_id: ExecutionId, *, cancelled: bool) -> None:
+        """Tell the workers of an execution to stop; who does not is ended by force later."""
+        for worker in self._workers.values():
+            for attempt in worker.attempts.values():
+                if attempt.execution_id == execution_id and attempt.stop_by_s is None:
+                    self._stop(worker, attempt, cancelled=cancelled)
+
+    def _stop(self, worker: _Worker, attempt: _Attempt, *, cancelled: bool) -> None:
+        attempt.stop_by_s = self._clock.monotonic_s() + self._settings.stop_grace_s
+        worker.connection.send(
+            m.Stop(
+                execution_id=attempt.execution_id,
+                agent=attempt.agent,
+                epoch=attempt.epoch,
+                cancelled=cancelled,
+            )
+        )
+
+    def _end(self, execution_id: ExecutionId, agent: AgentName, epoch: int, *events: Event) -> None:
+        """Append the end of an attempt, unless it ended before."""
+        state = self._replica.state(execution_id)
+        if state is not None and state.status == "running" and _holds(state.agents[agent], epoch):
+            self._committer.own(execution_id, *events)
+
+    def _fail(
+        self,
+        execution_id: ExecutionId,
+        agent_name: AgentName,
+        epoch: int,
+        failure: Failure,
+        end: AttemptEnd,
+    ) -> None:
+        state = self._replica.state(execution_id)
+        if state is None:
+            return
+        agent = state.agents[agent_name]
+        failure = replace(failure, agent=agent_name, checkpoint=agent.checkpoint)
+        events: list[Event] = [
+            FailureRecorded(failure=failure),
+            AttemptEnded(agent=agent_name, epoch=epoch, end=end, detail=failure.message[:500]),
+        ]
+        if after_failure(agent, failure, self._definition(state, agent_name).retries) == "fail":
+            events.append(Failed(failure=failure))
+        self._end(execution_id, agent_name, epoch, *events)
+
+    def _lose(self, worker: _Worker, reason: str) -> None:
+        """A worker is gone: end its attempts, so that others take over."""
+        self._workers.pop(worker.hello.worker, None)
+        worker.connection.close()
+        if self._stopping:
+            return
+        log.warning("worker %s (pid %d): %s", worker.hello.worker, worker.hello.pid, reason)
+        for attempt in worker.attempts.values():
+            self._lose_attempt(attempt.execution_id, attempt.agent, attempt.epoch, reason)
+        self.schedule()
+
+    def _lose_attempt(
+        self, execution_id: ExecutionId, name: AgentName, epoch: int, reason: str
+    ) -> None:
+        state = self._replica.state(execution_id)
+        if state is None:
+            return
+        agent = state.agents[name]
+        events: list[Event] = [
+            AttemptEnded(agent=name, epoch=epoch, end="worker_lost", detail=reason[:500])
+        ]
+        if after_loss(agent) == "fail":
+            failure = Failure(
+                kind="crash_loop",
+                message=f"{agent.losses + 1} workers in a row died on agent {name!r} "
+                "before it got any further",
+                agent=name,
+                checkpoint=agent.checkpoint,
+            )
+            events.append(Failed(failure=failure))
+        self._end(execution_id, name, epoch, *events)
+
+    # ------------------------------------------------------------------ time passes
+
+    def tick(self) -> None:
+        """Look at the clock: workers that fell silent, attempts that take too long, workers
+        that never came up. Called several times a second."""
+        now_s = self._clock.monotonic_s()
+        for worker in list(self._workers.values()):
+            if now_s - worker.heard_s > self._settings.heartbeat_timeout_s:
+                self._spawner.end(worker.hello.worker)
+                self._lose(worker, f"silent for {now_s - worker.heard_s:.0f} s")
+                continue
+            for attempt in list(worker.attempts.values()):
+                if attempt.stop_by_s is not None and now_s > attempt.stop_by_s:
+                    self._spawner.end(worker.hello.worker)
+                    self._lose(worker, "it did not stop when told")
+                    break
+                if attempt.stop_by_s is None and now_s - attempt.progress_s > attempt.timeout_s:
+                    self._time_out(worker, attempt)
+        for waiting in [s for s in self._starting if now_s - s[1] > self._settings.start_timeout_s]:
+            self._starting.remove(waiting)
+            self._start_failures[waiting[0]] += 1
+        if now_s >= self._leasing_from_s:
+            self._lose_absent()
+        self.schedule()
+
+    def _time_out(self, worker: _Worker, attempt: _Attempt) -> None:
+        error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
+        failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
+        self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
+        self._stop(worker, attempt, cancelled=False)
+
+    def _lose_absent(self) -> None:
+        """End attempts whose worker did not come back after the coordinator's restart."""
+        for state in list(self._live.values()):
+            for agent in state.agents.values():
+                if agent.status == "leased" and agent.worker not in self._workers:
+                    self._lose_attempt(state.id, agent.name, agent.epoch, "it did not come back")
+
+    # ------------------------------------------------------------------ leasing
+
+    def schedule(self) -> None:
+        """Plan once this turn of the loop is over."""
+        if not self._schedule_due and not self._stopping:
+            self._schedule_due = True
+            asyncio.get_running_loop().call_soon(self._run_schedule)
+
+    def _run_schedule(self) -> None:
+        self._schedule_due = False
+        now_s = self._clock.monotonic_s()
+        if self._stopping or self._gateway is None or now_s < self._leasing_from_s:
+            return
+        wants = [
+            Want(
+                execution_id=state.id,
+                agent=agent,
+                framework=self._definition(state, agent).framework,
+                binding=(state.tenant, state.digest, agent),
+            )
+            for state in self._live.values()
+            for agent in ready_agents(state)
+        ]
+        workers = [
+            WorkerFacts(
+                worker=worker.hello.worker,
+                framework=worker.hello.framework,
+                binding=worker.binding,
+                free=worker.hello.capacity - len(worker.attempts),
+                idle=not worker.attempts,
+            )
+            for worker in self._workers.values()
+        ]
+        starting = Counter(framework for framework, _ in self._starting)
+        wants = [want for want in wants if not self._refuse_start(want)]
+        for decision in plan(wants, workers, starting, self._settings.warm, self._settings.limits):
+            match decision:
+                case Assign():
+                    self._lease(decision.want, self._workers[decision.worker])
+                case Start():
+                    self._starting.append((decision.framework, now_s))
+                    self._spawner.start(decision.framework)
+                case Retire():
+                    self._workers[decision.worker].connection.send(m.Shutdown())
+
+    def _refuse_start(self, want: Want) -> bool:
+        """Fail an execution whose framework's workers do not come up."""
+        if self._start_failures[want.framework] < START_FAILURES_MAX:
+            return False
+        limit_s = self._settings.start_timeout_s
+        error = DeadlineExceeded(f"starting a worker of framework {want.framework!r}", limit_s)
+        failure = Failure(kind="unavailable", message=str(error), agent=want.agent)
+        self._committer.own(
+            want.execution_id, FailureRecorded(failure=failure), Failed(failure=failure)
+        )
+        self._start_failures[want.framework] = 0
+        return True
+
+    def _lease(self, want: Want, worker: _Worker) -> None:
+        state = self._live[want.execution_id]
+        agent = state.agents[want.agent]
+        # Another lease of this execution may be on its way in the same batch.
+        epoch = max(state.epoch, self._epochs_given(state.id)) + 1
+        worker.binding = want.binding
+        worker.attempts[state.id, agent.name] = self._attempt(state, agent.name, epoch)
+        started = AttemptStarted(
+            agent=agent.name, epoch=epoch, worker=worker.hello.worker, cause=_cause(agent)
+        )
+
+        def leased(result: CommitResult) -> None:
+            if isinstance(result, Written):
+                worker.connection.send(self._lease_message(state.id, want.agent, epoch))
+            else:
+                worker.attempts.pop((want.execution_id, want.agent), None)
+                log.warning("lease of %s/%s: %s", want.execution_id, want.agent, result)
+
+        self._committer.own(state.id, started, then=leased)
+
+    def _epochs_given(self, execution_id: ExecutionId) -> int:
+        return max(
+            (
+                attempt.epoch
+                for worker in self._workers.values()
+                for attempt in worker.attempts.values()
+                if attempt.execution_id == execution_id
+            ),
+            default=0,
+        )
+
+    def _lease_message(self, execution_id: ExecutionId, name: AgentName, epoch: int) -> m.Lease:
+        state = self._live[execution_id]
+        agent = state.agents[name]
+        return m.Lease(
+            execution_id=state.id,
+            tenant=state.tenant,
+            digest=state.digest,
+            agent=name,
+            epoch=epoch,
+            definition=state.definition,
+            model=state.model,
+            inputs=state.inputs,
+            outputs={a.name: a.output for a in state.agents.values() if a.output is not None},
+            saved=agent.saved,
+            steps=tuple(agent.steps),
+            import_paths=state.import_paths,
+            gateway_url=self._gateway[0] if self._gateway is not None else "",
+        )
+
+    def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> _Attempt:
+        return _Attempt(
+            execution_id=state.id,
+            agent=agent,
+            epoch=epoch,
+            timeout_s=self._definition(state, agent).timeout_s,
+            progress_s=self._clock.monotonic_s(),
+        )
+
+    def _definition(self, state: ExecutionState, agent: AgentName) -> Agent:
+        workflow = self._workflows.get(state.digest)
+        if workflow is None:
+            if len(self._workflows) >= WORKFLOWS_CACHED_MAX:
+                self._workflows.clear()
+            workflow = workflow_from_data(state.definition.inline)
+            self._workflows[state.digest] = workflow
+        return workflow.agent(agent)
+
+
+def _holds(agent: AgentState, epoch: int) -> bool:
+    return agent.status == "leased" and agent.epoch == epoch
+
+
+def _cause(agent: AgentState) -> AttemptCause:
+    if agent.losses:
+        return "worker_lost"
+    if agent.failures:
+        return "retry"
+    return "first" if agent.epoch == 0 else "resumed"

@@ -1,0 +1,417 @@
+"""Authenticated streams of small messages between the parts of a runtime.
+
+A frame is a four-byte big-endian length and a MessagePack array ``[id, reply_to, body]``.
+Both ends may ask and both may answer. Before anything else each end proves that it knows the
+runtime's secret (HMAC-SHA-256 over both nonces); the secret itself never crosses.
+
+This module knows nothing of what the messages mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from omium.errors import OmiumError, ProtocolError, Unavailable, rebuilt
+
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+WRITE_BUFFER_BYTES_MAX = 4 * 1024 * 1024
+HANDSHAKE_TIMEOUT_S = 10.0
+REQUESTS_IN_FLIGHT_MAX = 4_096
+PROTOCOL = b"omium/1"
+
+_LENGTH = struct.Struct(">I")
+_NONCE_BYTES = 32
+
+
+class ErrorReply(msgspec.Struct, frozen=True, array_like=True, tag="!"):
+    """The answer to a request that raised: the error's kind and raw arguments."""
+
+    kind: str
+    args: list[Any]
+
+
+class Codec:
+    """Encodes and decodes frames whose body is one of ``messages``, a union of tagged structs."""
+
+    def __init__(self, messages: Any) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(tuple[int, int, messages | ErrorReply])
+
+    def encode(self, identifier: int, reply_to: int, body: Any) -> bytes:
+        data = self._encoder.encode((identifier, reply_to, body))
+        if len(data) > FRAME_BYTES_MAX:
+            raise ProtocolError(
+                f"{type(body).__name__} of {len(data)} bytes is over the frame's "
+                f"limit of {FRAME_BYTES_MAX}"
+            )
+        return _LENGTH.pack(len(data)) + data
+
+    def decode(self, data: bytes) -> tuple[int, int, Any]:
+        try:
+            return self._decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"a frame that no version allows: {error}") from error
+
+
+Handler = Callable[["Connection", Any, Callable[[Any], None]], None]
+"""Called with each request and the function that answers it, which may be called later."""
+
+
+class Connection(asyncio.Protocol):
+    """One authenticated stream. ``handler`` is called in the event loop and must not block."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        secret: bytes,
+        *,
+        serving: bool,
+        handler: Handler,
+        on_ready: Callable[[Connection], None],
+        on_closed: Callable[[Connection, Exception | None], None],
+    ) -> None:
+        self._codec = codec
+        self._secret = secret
+        self._serving = serving
+        self._handler = handler
+        self._on_ready = on_ready
+        self._on_closed = on_closed
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._nonce = secrets.token_bytes(_NONCE_BYTES)
+        self._peer_nonce: bytes | None = None
+        self._ready = False
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: Exception | None = None
+        self.peer: Any = None
+        """Whatever the owner of the connection wants to remember about the other end."""
+
+    # ------------------------------------------------------------ asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._timer = asyncio.get_running_loop().call_later(
+            HANDSHAKE_TIMEOUT_S, self._fail, ProtocolError("the handshake took too long")
+        )
+        transport.write(PROTOCOL + self._nonce)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            if not self._ready and not self._shake_hands():
+                return
+            self._read_frames()
+        except OmiumError as error:
+            self._fail(error)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writable.set()
+        error = self._error or exc
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable(f"the connection was lost: {error or 'closed'}"))
+        self._transport = None
+        self._on_closed(self, error)
+
+    # ------------------------------------------------------------ handshake
+
+    def _shake_hands(self) -> bool:
+        greeting = len(PROTOCOL) + _NONCE_BYTES
+        if self._peer_nonce is None:
+            if len(self._buffer) < greeting:
+                return False
+            if not self._buffer.startswith(PROTOCOL):
+                raise ProtocolError("the peer does not speak omium/1")
+            self._peer_nonce = bytes(self._buffer[len(PROTOCOL) : greeting])
+            del self._buffer[:greeting]
+            self._write(self._proof(self._serving))
+        if len(self._buffer) < 32:
+            return False
+        proof = bytes(self._buffer[:32])
+        del self._buffer[:32]
+        if not hmac.compare_digest(proof, self._proof(not self._serving)):
+            raise ProtocolError("the peer does not know this runtime's secret")
+        self._ready = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_ready(self)
+        return True
+
+    def _proof(self, of_server: bool) -> bytes:
+        mine, theirs = self._nonce, self._peer_nonce or b""
+        pair = mine + theirs if self._serving else theirs + mine
+        role = b"server" if of_server else b"client"
+        return hmac.digest(self._secret, PROTOCOL + role + pair, "sha256")
+
+    # ------------------------------------------------------------ frames
+
+    def _read_frames(self) -> None:
+        buffer = self._buffer
+        position = 0
+        while len(buffer) - position >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, position)
+            if length > FRAME_BYTES_MAX:
+                raise ProtocolError(f"a frame of {length} bytes is over {FRAME_BYTES_MAX}")
+            if len(buffer) - position - 4 < length:
+                break
+            frame = bytes(memoryview(buffer)[position + 4 : position + 4 + length])
+            position += 4 + length
+            identifier, reply_to, body = self._codec.decode(frame)
+            if reply_to:
+                self._settle(reply_to, body)
+            else:
+                self._handler(self, body, lambda answer, i=identifier: self._answer(i, answer))
+        del buffer[:position]
+
+    def _settle(self, identifier: int, body: Any) -> None:
+        future = self._waiting.pop(identifier, None)
+        if future is None or future.done():
+            return
+        if isinstance(body, ErrorReply):
+            future.set_exception(rebuilt(body.kind, body.args))
+        else:
+            future.set_result(body)
+
+    def _answer(self, identifier: int, body: Any) -> None:
+        if identifier:
+            self._write(self._codec.encode(0, identifier, body))
+
+    def _write(self, data: bytes) -> None:
+        # A closed connection drops what is said to it: whoever waits is told by `_on_closed`.
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ------------------------------------------------------------ for the owner
+
+    @property
+    def closed(self) -> bool:
+        return self._transport is None
+
+    def send(self, body: Any) -> None:
+        """Send a message that wants no answer."""
+        self._write(self._codec.encode(0, 0, body))
+
+    async def drained(self) -> None:
+        """Wait until the peer has read enough of what was sent."""
+        await self._writable.wait()
+
+    def request(self, body: Any) -> asyncio.Future[Any]:
+        """Send a request. The future raises ``Unavailable`` when the connection is lost, and
+        the peer's own error when it refused."""
+        if len(self._waiting) >= REQUESTS_IN_FLIGHT_MAX:
+            raise Unavailable(f"{REQUESTS_IN_FLIGHT_MAX} requests are waiting for an answer")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            future.set_exception(Unavailable("the connection is closed"))
+            return future
+        self._next_id += 1
+        self._waiting[self._next_id] = future
+        self._write(self._codec.encode(self._next_id, 0, body))
+        return future
+
+    def close(self) -> None:
+        """Close after what was written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def error_reply(error: OmiumError) -> ErrorReply:
+    return ErrorReply(kind=error.kind, args=list(error.args))
+
+
+class Link:
+    """The lasting client side: connects, connects again when the stream is lost, and sends
+    every unanswered request anew. So requests must be idempotent.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        codec: Codec,
+        secret: bytes,
+        *,
+        handler: Handler,
+        greeting: Callable[[], Any] | None = None,
+        retry_s: float = 0.05,
+        retry_s_max: float = 1.0,
+    ) -> None:
+        self._address = address
+        self._codec = codec
+        self._secret = secret
+        self._handler = handler
+        self._greeting = greeting
+        self._retry_s = retry_s
+        self._retry_s_max = retry_s_max
+        self._connection: Connection | None = None
+        self._connected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.refused: OmiumError | None = None
+        """Why the peer turned us away for good, such as a wrong secret."""
+        self.lost_at: float | None = asyncio.get_running_loop().time()
+        """Loop time since when there has been no connection; None while there is one."""
+
+    def open(self) -> None:
+        """Start connecting in the background."""
+        self._task = asyncio.create_task(self._keep_connected(), name="omium-link")
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
+        """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
+        peer, and the peer's own error when it refused."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    await self._connected.wait()
+                    if self.refused is not None:
+                        raise self.refused
+                    connection = self._connection
+                    if connection is None:
+                        continue
+                    await connection.drained()
+                    try:
+                        return await connection.request(body)
+                    except Unavailable:
+                        if not connection.closed:
+                            raise
+                        if self._connection is connection:
+                            self._connected.clear()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"no answer from the coordinator at {self._address[0]}:{self._address[1]} "
+                f"within {deadline_s:g} s"
+            ) from error
+
+    def send(self, body: Any) -> None:
+        """Send a message that may be lost."""
+        if self._connection is not None:
+            self._connection.send(body)
+
+    async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = self._retry_s
+        while not self._closed:
+            ready: asyncio.Future[Connection] = loop.create_future()
+            lost: asyncio.Future[Exception | None] = loop.create_future()
+
+            def on_ready(connection: Connection, ready: asyncio.Future[Connection] = ready) -> None:
+                ready.set_result(connection)
+
+            def on_closed(
+                connection: Connection,
+                error: Exception | None,
+                ready: asyncio.Future[Connection] = ready,
+                lost: asyncio.Future[Exception | None] = lost,
+            ) -> None:
+                if not ready.done():
+                    ready.set_exception(error or Unavailable("closed in the handshake"))
+                if not lost.done():
+                    lost.set_result(error)
+
+            try:
+                await loop.create_connection(
+                    lambda on_ready=on_ready, on_closed=on_closed: Connection(
+                        self._codec,
+                        self._secret,
+                        serving=False,
+                        handler=self._handler,
+                        on_ready=on_ready,
+                        on_closed=on_closed,
+                    ),
+                    *self._address,
+                )
+                connection = await ready
+            except ProtocolError as error:
+                self.refused = error
+                self._connected.set()
+                return
+            except (OSError, Unavailable):
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._retry_s_max)
+                continue
+            pause_s = self._retry_s
+            self._connection = connection
+            self.lost_at = None
+            if self._greeting is not None:
+                connection.send(self._greeting())
+            self._connected.set()
+            await lost
+            self._connection = None
+            self._connected.clear()
+            self.lost_at = loop.time()
+
+
+Accept = Callable[[Connection], None]
+
+
+async def serve(
+    host: str,
+    port: int,
+    codec: Codec,
+    secret: bytes,
+    *,
+    handler: Handler,
+    on_ready: Accept,
+    on_closed: Callable[[Connection, Exception | None], None],
+) -> asyncio.Server:
+    """Listen for connections. Port 0 lets the system choose."""
+    return await asyncio.get_running_loop().create_server(
+        lambda: Connection(
+            codec, secret, serving=True, handler=handler, on_ready=on_ready, on_closed=on_closed
+        ),
+        host,
+        port,
+        reuse_address=True,
+        backlog=512,
+    )
+
+
+Answer = Callable[[Any], None]
+
+
+def answer_later(work: Awaitable[Any], answer: Answer, tasks: set[asyncio.Task[None]]) -> None:
+    """Run ``work`` as a task kept in ``tasks`` and answer with its result or its error."""
+
+    async def run() -> None:
+        try:
+            answer(await work)
+        except OmiumError as error:
+            answer(error_reply(error))
+
+    task = asyncio.ensure_future(run())
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

@@ -1,0 +1,243 @@
+"""The agent actor: a process that hosts many executions of one agent.
+
+It connects to the coordinator, says what it can do, runs the attempts that it is leased, and
+reports how each one ended. It decides nothing about retries, and keeps nothing that matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any, Literal, TypeAlias
+
+from omium.actors import messages as m
+from omium.actors.attempt import AttemptSession, Blobs, payload_of, value_of
+from omium.actors.failures import failure_of
+from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.definitions import value_problems, workflow_from_data
+from omium.errors import (
+    AttemptCancelled,
+    AttemptFenced,
+    Control,
+    OutcomeUnknown,
+    OutputSchemaError,
+    ProtocolError,
+)
+from omium.execution.events import AgentCompleted
+from omium.execution.records import Failure
+from omium.frameworks.hook import CallSite, watched
+from omium.frameworks.protocol import Adapter, Assignment, ModelEndpoint
+from omium.types import AgentName, ExecutionId, Json, TenantId, WorkerId
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+ORPHANED_AFTER_S = 60.0
+"""A worker that found no coordinator for this long ends itself."""
+
+_Key: TypeAlias = tuple[ExecutionId, AgentName]
+
+
+class Worker:
+    """See the module's docstring. ``ended`` is set when its process should go."""
+
+    def __init__(
+        self,
+        worker_id: WorkerId,
+        adapter: Adapter,
+        *,
+        coordinator: tuple[str, int],
+        secret: bytes,
+        api_key: str,
+        blobs: Blobs,
+        capacity: int = 8,
+    ) -> None:
+        self._id = worker_id
+        self._adapter = adapter
+        self._api_key = api_key
+        self._blobs = blobs
+        self._capacity = capacity
+        self._link = Link(
+            coordinator,
+            Codec(m.Messages),
+            secret,
+            handler=self._handle,
+            greeting=self._hello,
+        )
+        self._attempts: dict[_Key, tuple[int, asyncio.Task[None], CallSite]] = {}
+        self._binding: tuple[TenantId, str, AgentName] | None = None
+        self._attempts_made = 0
+        self._beat: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
+
+    async def start(self) -> None:
+        """Import the framework, then connect: a worker that has said hello is warm."""
+        await asyncio.to_thread(self._adapter.preload)
+        self._link.open()
+        self._beat = asyncio.create_task(self._heartbeats(), name="omium-heartbeats")
+
+    async def stop(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+        for _, task, _site in self._attempts.values():
+            task.cancel()
+        await self._link.close()
+
+    def _hello(self) -> m.WorkerHello:
+        return m.WorkerHello(
+            worker=self._id,
+            framework=self._adapter.framework,
+            capacity=self._capacity,
+            pid=os.getpid(),
+            binding=self._binding,
+            attempts=tuple(
+                (execution_id, agent, epoch)
+                for (execution_id, agent), (epoch, _, _site) in self._attempts.items()
+            ),
+        )
+
+    async def _heartbeats(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            self._link.send(m.Heartbeat())
+            lost_at = self._link.lost_at
+            if lost_at is not None and loop.time() - lost_at > ORPHANED_AFTER_S:
+                log.error("no coordinator for %g s: ending", ORPHANED_AFTER_S)
+                self.ended.set()
+            if self._link.refused is not None:
+                log.error("turned away: %s", self._link.refused)
+                self.ended.set()
+
+    # ------------------------------------------------------------------ messages
+
+    def _handle(self, _: Connection, message: Any, __: Answer) -> None:
+        match message:
+            case m.Lease():
+                self._take(message)
+            case m.Stop():
+                self._stop_attempt(message)
+            case m.Shutdown():
+                self.ended.set()
+            case _:
+                raise ProtocolError(f"a worker takes no {type(message).__name__}")
+
+    def _take(self, lease: m.Lease) -> None:
+        self._binding = (lease.tenant, lease.digest, lease.agent)
+        self._attempts_made += 1
+        site = CallSite(
+            tenant=lease.tenant,
+            execution_id=lease.execution_id,
+            agent=lease.agent,
+            epoch=lease.epoch,
+            gateway_url=lease.gateway_url,
+            # The suffix tells attempts in one process apart; the gateway ignores it.
+            api_key=f"{self._api_key}.{self._attempts_made}",
+        )
+        key = (lease.execution_id, lease.agent)
+        running = self._attempts.get(key)
+        if running is not None:
+            running[2].stopped = AttemptFenced(f"superseded by epoch {lease.epoch}")
+            running[1].cancel()
+        task = asyncio.create_task(
+            self._run(lease, site), name=f"{lease.execution_id}/{lease.agent}#{lease.epoch}"
+        )
+        self._attempts[key] = (lease.epoch, task, site)
+
+    def _stop_attempt(self, stop: m.Stop) -> None:
+        running = self._attempts.get((stop.execution_id, stop.agent))
+        if running is None or running[0] != stop.epoch:
+            return
+        _, task, site = running
+        site.stopped = AttemptCancelled("cancelled") if stop.cancelled else AttemptFenced("stopped")
+        task.cancel()
+
+    # ------------------------------------------------------------------ one attempt
+
+    async def _run(self, lease: m.Lease, site: CallSite) -> None:
+        over = await self._outcome(lease, site)
+        key = (lease.execution_id, lease.agent)
+        running = self._attempts.get(key)
+        if running is not None and running[0] == lease.epoch:
+            del self._attempts[key]
+        await self._link.call(over)
+
+    async def _outcome(self, lease: m.Lease, site: CallSite) -> m.AttemptOver:
+        """Run an attempt and say how it ended. Nothing is raised but programming errors."""
+
+        def over(
+            end: Literal["completed", "failed", "outcome_unknown", "stopped"],
+            failure: Failure | None = None,
+            call: int = 0,
+        ) -> m.AttemptOver:
+            return m.AttemptOver(
+                execution_id=lease.execution_id,
+                agent=lease.agent,
+                epoch=lease.epoch,
+                end=end,
+                failure=failure,
+                call=call,
+            )
+
+        try:
+            with watched(site):
+                session = await self._session(lease, site)
+                output = await self._adapter.run(session)
+                await self._complete(session, output)
+        except OutcomeUnknown as unknown:
+            return over("outcome_unknown", call=unknown.call_index)
+        except (Control, asyncio.CancelledError):
+            return over("stopped")
+        except Exception as error:
+            if site.stopped is not None:
+                return over("stopped")
+            log.info("attempt %s/%s failed", lease.execution_id, lease.agent, exc_info=error)
+            failure = failure_of(
+                error,
+                lease.agent,
+                site.here().step,
+                model_error=site.model_error,
+                gateway_lost=site.gateway_lost,
+            )
+            return over("failed", failure)
+        return over("completed")
+
+    async def _session(self, lease: m.Lease, site: CallSite) -> AttemptSession:
+        tenant = lease.tenant
+
+        async def value(payload: Any) -> Any:
+            return await value_of(payload, self._blobs, tenant)
+
+        workflow = workflow_from_data(lease.definition.inline)
+        agent = workflow.agent(lease.agent)
+        if agent.framework != self._adapter.framework:
+            raise ProtocolError(
+                f"a worker of {self._adapter.framework} was leased a {agent.framework} agent"
+            )
+        assignment = Assignment(
+            execution_id=lease.execution_id,
+            workflow=workflow,
+            agent=agent,
+            epoch=lease.epoch,
+            inputs=await value(lease.inputs),
+            outputs={name: await value(output) for name, output in lease.outputs.items()},
+            saved=await value(lease.saved) if lease.saved is not None else None,
+            steps=lease.steps,
+            import_paths=lease.import_paths,
+            endpoint=ModelEndpoint(
+                base_url=f"{lease.gateway_url}/v1",
+                api_key=site.api_key,
+                model=lease.model or workflow.model_of(agent) or "",
+            ),
+        )
+        return AttemptSession(assignment, tenant, site, self._link, self._blobs)
+
+    async def _complete(self, session: AttemptSession, output: Json) -> None:
+        agent = session.assignment.agent
+        if agent.final_output is not None:
+            problems = value_problems(agent.final_output, output)
+            if problems:
+                raise OutputSchemaError(agent.name, problems)
+        payload = await payload_of(output, self._blobs, session.tenant)
+        await session.append(AgentCompleted(agent=agent.name, output=payload))

@@ -1,0 +1,321 @@
+"""What must hold between the parts of a definition: names, order, references, schemas.
+
+Pure. Reads plain data, not records, so that it can look at a definition whose parts are not
+all right and tell every mistake at once. A part of the wrong shape is passed over here;
+``structure`` has told it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from omium.definitions.graph import HandoffGraph, chain_edges, chain_names, graph_of
+from omium.definitions.model import AGENT_NAME, MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
+from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
+from omium.definitions.schema_check import schema_problems
+from omium.definitions.schema_walk import properties, types
+from omium.definitions.templates import Reference, mistake, references
+from omium.types import Json
+
+KNOWN_FRAMEWORKS = ("crewai", "python")
+RESERVED_NAMES = ("inputs",)
+MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
+
+_CREW_TEXTS = ("role", "goal", "backstory")
+_CREW_KEYS = (*_CREW_TEXTS, "tasks")
+_A_CREW = "role, goal, backstory and tasks"
+_EXPECTED_KEYS = {
+    "role": "a text",
+    "goal": "a text",
+    "backstory": "a text",
+    "tasks": "a list of tasks",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """An agent of a definition that may not be valid."""
+
+    path: Path
+    name: str
+    data: Mapping[str, Json]
+
+
+def relational_problems(
+    data: Mapping[str, Json], frameworks: Collection[str] | None
+) -> Iterator[Problem]:
+    """Every mistake between the parts of ``data``; ``frameworks`` of ``None`` takes any."""
+    members = _members(data)
+    graph, unplaced = _graph(data, members)
+    yield from _names(data, members)
+    for member in members:
+        yield from _framework(member, frameworks)
+        yield from _tools(data, member)
+    yield from unplaced
+    yield from _cycles(data, graph)
+    yield from _schemas(data, members)
+    yield from _references(data, members, graph)
+
+
+def templates(agent: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
+    """The templates of an agent, each with its place in the agent."""
+    for key in _CREW_TEXTS:
+        text = agent.get(key)
+        if isinstance(text, str):
+            yield (key,), text
+    for i, task in _mappings(agent.get("tasks")):
+        for key in ("description", "expected_output"):
+            text = task.get(key)
+            if isinstance(text, str):
+                yield ("tasks", i, key), text
+
+
+def _mappings(value: Json) -> Iterator[tuple[int, dict[str, Json]]]:
+    for i, item in enumerate(_items(value)):
+        if isinstance(item, dict):
+            yield i, item
+
+
+def _strings(value: Json) -> Iterator[tuple[int, str]]:
+    for i, item in enumerate(_items(value)):
+        if isinstance(item, str):
+            yield i, item
+
+
+def _items(value: Json) -> list[Json]:
+    # A longer list is a mistake that structure tells; it must not cost time here.
+    return value[:MAX_ITEMS] if isinstance(value, list) else []
+
+
+def _members(data: Mapping[str, Json]) -> list[_Member]:
+    members: list[_Member] = []
+    for i, agent in itertools.islice(_mappings(data.get("agents")), MAX_AGENTS):
+        name = agent.get("name")
+        text = name if isinstance(name, str) else ""
+        members.append(_Member(path=("agents", i), name=text, data=agent))
+    return members
+
+
+# ------------------------------------------------------------------------------- names
+
+
+def _names(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Problem]:
+    yield from _repeated(data.get("tools"), ("tools",), "tool")
+    yield from _repeated(data.get("agents"), ("agents",), "agent")
+    inputs = data.get("inputs")
+    named = inputs.get("properties") if isinstance(inputs, dict) else None
+    for member in members:
+        yield from _repeated(member.data.get("tasks"), (*member.path, "tasks"), "task")
+        if member.name in RESERVED_NAMES:
+            text = f"found {member.name!r}, which is reserved, expected another name"
+            yield Problem(path=(*member.path, "name"), text=text)
+        if isinstance(named, dict) and member.name in named:
+            text = "found the name of an agent, expected a name that references can tell apart"
+            yield Problem(path=("inputs", "properties", member.name), text=text)
+
+
+def _repeated(value: Json, path: Path, what: str) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for i, item in _mappings(value):
+        name = item.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            expected = f"a name that no other {what} has (as {path[-1]}[{first[name]}])"
+            text = f"found {described(name)} a second time, expected {expected}"
+            yield Problem(path=(*path, i, "name"), text=text)
+        first.setdefault(name, i)
+
+
+# -------------------------------------------------------------------- framework and tools
+
+
+def _framework(member: _Member, frameworks: Collection[str] | None) -> Iterator[Problem]:
+    framework = member.data.get("framework")
+    crew = [key for key in _CREW_KEYS if member.data.get(key) not in (None, [])]
+    has_entrypoint = member.data.get("entrypoint") is not None
+    entrypoint = (*member.path, "entrypoint")
+    if has_entrypoint and crew:
+        text = f"found beside {listed(crew)}, expected either an entrypoint or {_A_CREW}"
+        yield Problem(path=entrypoint, text=text)
+    if not isinstance(framework, str):
+        return
+    if frameworks is not None and framework not in frameworks:
+        known = sorted(frameworks)
+        close = did_you_mean(framework, known)
+        text = f"found {described(framework)}, expected one of {listed(known)}{close}"
+        yield Problem(path=(*member.path, "framework"), text=text)
+    elif framework == "crewai" and not has_entrypoint:
+        for key in _CREW_KEYS:
+            if member.data.get(key) in (None, []):
+                found = "an empty list" if member.data.get(key) == [] else "nothing"
+                text = f"found {found}, expected {_EXPECTED_KEYS[key]} (or an entrypoint instead)"
+                yield Problem(path=(*member.path, key), text=text, missing=True)
+    elif framework != "crewai" and not has_entrypoint:
+        text = f"found nothing, expected package.module:function for framework {framework!r}"
+        yield Problem(path=entrypoint, text=text, missing=True)
+
+
+def _tools(data: Mapping[str, Json], member: _Member) -> Iterator[Problem]:
+    declared = [str(tool["name"]) for _, tool in _mappings(data.get("tools")) if "name" in tool]
+    own = [name for _, name in _strings(member.data.get("tools"))]
+    yield from _chosen(member.data.get("tools"), (*member.path, "tools"), declared, "tool")
+    # A tool mistyped in the agent's list would be told once more for each task that uses it.
+    usable = own if set(own) <= set(declared) else [*own, *declared]
+    for i, task in _mappings(member.data.get("tasks")):
+        path = (*member.path, "tasks", i, "tools")
+        what = f"tool of agent {member.name!r}"
+        yield from _chosen(task.get("tools"), path, usable, what)
+
+
+def _chosen(value: Json, path: Path, known: list[str], what: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for i, name in _strings(value):
+        if name not in known:
+            expected = f"a declared {what}: {listed(known)}{did_you_mean(name, known)}"
+            text = f"found {described(name)}, expected {expected}"
+            yield Problem(path=(*path, i), text=text)
+        elif name in seen:
+            text = f"found {described(name)} a second time, expected each tool once"
+            yield Problem(path=(*path, i), text=text)
+        seen.add(name)
+
+
+# ------------------------------------------------------------------------------- order
+
+
+def _graph(
+    data: Mapping[str, Json], members: list[_Member]
+) -> tuple[HandoffGraph, tuple[Problem, ...]]:
+    names = list(dict.fromkeys(m.name for m in members if m.name))
+    if data.get("handoffs") is None:
+        return graph_of(names, chain_edges(names)), ()
+    problems: list[Problem] = []
+    edges: list[tuple[str, str]] = []
+    for path, giver, receiver in _handoffs(data.get("handoffs")):
+        for name, place in ((giver, path), (receiver, path)):
+            if name not in names:
+                expected = f"the name of an agent: {listed(names)}{did_you_mean(name, names)}"
+                text = f"found {described(name)}, expected {expected}"
+                problems.append(Problem(path=place, text=text))
+        edges.append((giver, receiver))
+    return graph_of(names, edges), tuple(problems)
+
+
+def _handoffs(value: Json) -> Iterator[tuple[Path, str, str]]:
+    """Each single handoff (place, giver, receiver) that has the right shape."""
+    for i, item in enumerate(_items(value)):
+        path: Path = ("handoffs", i)
+        if isinstance(item, str):
+            names = chain_names(item)
+            if all(re.fullmatch(AGENT_NAME, name) for name in names):
+                yield from ((path, a, b) for a, b in chain_edges(names))
+        elif isinstance(item, dict):
+            giver, to = item.get("from"), item.get("to")
+            receivers = [to] if isinstance(to, str) else [name for _, name in _strings(to)]
+            if isinstance(giver, str):
+                yield from ((path, giver, receiver) for receiver in receivers)
+
+
+def _cycles(data: Mapping[str, Json], graph: HandoffGraph) -> Iterator[Problem]:
+    for cycle in graph.cycles():
+        closing = cycle[-2:]
+        path = next(p for p, a, b in _handoffs(data.get("handoffs")) if (a, b) == closing)
+        text = f"found the cycle {' -> '.join(cycle)}, expected handoffs that never come back"
+        yield Problem(path=path, text=text)
+
+
+# ------------------------------------------------------------------- schemas and references
+
+
+def _schemas(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Problem]:
+    inputs = data.get("inputs")
+    if isinstance(inputs, dict):
+        problems = schema_problems(inputs, ("inputs",))
+        yield from problems
+        if not problems and types(inputs, inputs) != frozenset(["object"]) and "type" in inputs:
+            text = f"found {described(inputs['type'])}, expected 'object'"
+            yield Problem(path=("inputs", "type"), text=text)
+    for member in members:
+        yield from schema_problems(member.data.get("output"), (*member.path, "output"))
+        for i, task in _mappings(member.data.get("tasks")):
+            yield from schema_problems(task.get("output"), (*member.path, "tasks", i, "output"))
+
+
+def _references(
+    data: Mapping[str, Json], members: list[_Member], graph: HandoffGraph
+) -> Iterator[Problem]:
+    inputs = data.get("inputs")
+    schema: Json = inputs if isinstance(inputs, dict) else {"type": "object"}
+    known = properties(schema, schema)
+    for member in members:
+        if not member.name:
+            continue
+        before = set(graph.upstream(member.name)) - {member.name}
+        upstream = [m for m in members if m.name in before]
+        for step, text in templates(member.data):
+            path = (*member.path, *step)
+            wrong = mistake(text)
+            if wrong:
+                yield Problem(path=path, text=wrong)
+            for reference in references(text):
+                found = _unresolved(reference, member, members, upstream, known, schema)
+                if found:
+                    yield Problem(path=path, text=f"found {reference}, {found}")
+
+
+def _unresolved(
+    reference: Reference,
+    member: _Member,
+    members: list[_Member],
+    upstream: list[_Member],
+    inputs: dict[str, list[Json]] | None,
+    inputs_schema: Json,
+) -> str | None:
+    """Why ``reference`` has no value in ``member``, or ``None`` where it has one."""
+    name = reference.name
+    if inputs is not None and name in inputs:
+        return _no_field(f"input {name!r}", reference.fields, inputs[name], inputs_schema)
+    available = [*(inputs or ()), *(m.name for m in upstream)]
+    choice = f"an input or an upstream agent: {listed(available)}"
+    if name == member.name:
+        return f"the agent's own output, expected {choice}"
+    if any(m.name == name for m in members):
+        giver = next((m for m in upstream if m.name == name), None)
+        if giver is None:
+            return f"an agent that is not upstream of {member.name!r}, expected {choice}"
+        schema = _final_output(giver)
+        if schema is None:
+            return (
+                "an agent without an output schema, expected no field" if reference.fields else None
+            )
+        return _no_field(f"the output of {name!r}", reference.fields, [schema], schema)
+    if inputs is None:
+        return None
+    return f"expected {choice}{did_you_mean(name, available)}"
+
+
+def _final_output(member: _Member) -> Json:
+    own = member.data.get("output")
+    if own is not None:
+        return own
+    tasks = [task for _, task in _mappings(member.data.get("tasks"))]
+    return tasks[-1].get("output") if tasks else None
+
+
+def _no_field(what: str, fields: tuple[str, ...], schemas: list[Json], root: Json) -> str | None:
+    for field in fields:
+        each = [properties(schema, root) for schema in schemas]
+        if any(named is None for named in each):
+            return None
+        named: dict[str, list[Json]] = {}
+        for part in each:
+            for name, parts in (part or {}).items():
+                named.setdefault(name, []).extend(parts)
+        if field not in named:
+            return f"expected a field of {what}: {listed(named)}{did_you_mean(field, named)}"
+        what, schemas = f"{what}, field {field!r}", named[field]
+    return None

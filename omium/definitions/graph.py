@@ -1,0 +1,155 @@
+"""The order of a workflow's agents: who hands to whom, and who comes before whom.
+
+Pure. Works on names alone, so that it serves a definition that is not yet valid as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from omium.definitions.model import Handoff, Workflow
+
+MAX_CYCLES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandoffGraph:
+    """Agents and the handoffs between them.
+
+    ``agents`` are in the order of the definition; ``edges`` are pairs (giver, receiver),
+    each once. Every answer of several agents is in the order of the definition too, ``order``
+    apart. Methods raise ``KeyError`` for a name that is no agent.
+    """
+
+    agents: tuple[str, ...]
+    edges: tuple[tuple[str, str], ...]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Every agent after all that hand to it, else in the order of the definition.
+
+        Agents on a cycle, and those behind one, are left out.
+        """
+        waits = {agent: set(self.givers(agent)) for agent in self.agents}
+        done: list[str] = []
+        while ready := next((a for a in self.agents if a in waits and not waits[a]), None):
+            done.append(ready)
+            del waits[ready]
+            for others in waits.values():
+                others.discard(ready)
+        return tuple(done)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Agents that nobody hands to: they start with the inputs alone."""
+        return tuple(agent for agent in self.agents if not self.givers(agent))
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Agents that hand to nobody: their outputs are the result."""
+        return tuple(agent for agent in self.agents if not self.receivers(agent))
+
+    def givers(self, agent: str) -> tuple[str, ...]:
+        """Agents that hand to ``agent`` directly."""
+        return self._pick(agent, {a for a, b in self.edges if b == agent})
+
+    def receivers(self, agent: str) -> tuple[str, ...]:
+        """Agents that ``agent`` hands to directly."""
+        return self._pick(agent, {b for a, b in self.edges if a == agent})
+
+    def upstream(self, agent: str) -> tuple[str, ...]:
+        """Every agent whose output exists before ``agent`` starts."""
+        return self._pick(agent, _reachable(agent, [(b, a) for a, b in self.edges]))
+
+    def downstream(self, agent: str) -> tuple[str, ...]:
+        """Every agent that waits, directly or not, for ``agent``."""
+        return self._pick(agent, _reachable(agent, self.edges))
+
+    def cycles(self) -> tuple[tuple[str, ...], ...]:
+        """Cycles such as ``("a", "b", "a")``, at most :data:`MAX_CYCLES`.
+
+        Taking the last handoff of each away leaves no cycle (if there were not more).
+        """
+        edges, found = list(self.edges), list[tuple[str, ...]]()
+        while len(found) < MAX_CYCLES and (cycle := _cycle(self.agents, edges)):
+            found.append(cycle)
+            edges.remove((cycle[-2], cycle[-1]))
+        return tuple(found)
+
+    def _pick(self, agent: str, chosen: set[str]) -> tuple[str, ...]:
+        if agent not in self.agents:
+            raise KeyError(agent)
+        return tuple(a for a in self.agents if a in chosen)
+
+
+def graph(workflow: Workflow) -> HandoffGraph:
+    """The graph of a valid workflow: without cycles, every name an agent."""
+    names = [agent.name for agent in workflow.agents]
+    if workflow.handoffs is None:
+        return graph_of(names, chain_edges(names))
+    edges: list[tuple[str, str]] = []
+    for handoff in workflow.handoffs:
+        if isinstance(handoff, Handoff):
+            edges += [(handoff.source, to) for to in handoff.to]
+        else:
+            edges += chain_edges(chain_names(handoff))
+    return graph_of(names, edges)
+
+
+def graph_of(agents: Iterable[str], edges: Iterable[tuple[str, str]]) -> HandoffGraph:
+    """A graph of ``agents``; repeated names and edges count once, edges to no agent not at all."""
+    names = tuple(dict.fromkeys(agents))
+    known = set(names)
+    kept = (edge for edge in edges if known.issuperset(edge))
+    return HandoffGraph(agents=names, edges=tuple(dict.fromkeys(kept)))
+
+
+def chain_names(chain: str) -> list[str]:
+    """The names in ``a -> b -> c``."""
+    return [name.strip() for name in chain.split("->")]
+
+
+def chain_edges(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Each of ``names`` to the next."""
+    return list(itertools.pairwise(names))
+
+
+def _receivers(edges: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
+    receivers: defaultdict[str, list[str]] = defaultdict(list)
+    for a, b in edges:
+        receivers[a].append(b)
+    return receivers
+
+
+def _reachable(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
+    receivers = _receivers(edges)
+    reached: set[str] = set()
+    ahead = [start]
+    while ahead:
+        new = [b for b in receivers.get(ahead.pop(), ()) if b not in reached]
+        reached.update(new)
+        ahead += new
+    return reached
+
+
+def _cycle(agents: Sequence[str], edges: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
+    receivers = _receivers(edges)
+    finished: set[str] = set()
+    for root in agents:
+        trail: list[str] = []
+        open_edges = [iter([root])]
+        while open_edges:
+            agent = next(open_edges[-1], None)
+            if agent is None:
+                open_edges.pop()
+                if trail:
+                    finished.add(trail.pop())
+            elif agent in trail:
+                return (*trail[trail.index(agent) :], agent)
+            elif agent not in finished:
+                trail.append(agent)
+                open_edges.append(iter(receivers.get(agent, ())))
+    return None

@@ -1,0 +1,268 @@
+"""What a workflow is: the records of a definition, and their form on the wire.
+
+Owns the shape of each part and the limits of a single field. It does not look across parts
+(``checks`` does) and turns nothing into prose except the ``description`` of each field, which
+says what a correct value is and ends up in problem lines.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, TypeAlias, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetPydanticSchema,
+    JsonValue,
+    Strict,
+    StringConstraints,
+    Tag,
+)
+
+from omium.definitions.digest import digest_of
+from omium.types import Json
+
+MAX_AGENTS = 64
+MAX_TOOLS = 128
+MAX_TASKS = 64
+MAX_HANDOFFS = 1024
+MAX_RETRIES = 10
+MAX_TIMEOUT_S = 86_400.0
+DEFAULT_TIMEOUT_S = 600.0
+MAX_TEXT_CHARS = 262_144
+
+AGENT_NAME = r"[a-z][a-z0-9_]{0,62}"
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+
+_A_NAME = "a lower-case letter and then up to 62 of a-z, 0-9 and _"
+_A_TEXT = "a text that is not empty"
+_A_TOOL_NAME = "the name of a declared tool"
+_A_FUNCTION = "package.module:function"
+_A_MODEL = "provider/model, such as local/smollm2-135m-instruct"
+_A_SCHEMA = "a JSON Schema (a mapping)"
+
+
+def _str(pattern: str, max_length: int) -> Any:
+    return StringConstraints(pattern=f"^({pattern})$", max_length=max_length)
+
+
+def _handoff_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return "chain"
+    return "link" if isinstance(value, dict | Handoff) else None
+
+
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Name: TypeAlias = Annotated[str, Strict(), _str(AGENT_NAME, 63)]
+ToolName: TypeAlias = Annotated[str, Strict(), _str(r"[A-Za-z][A-Za-z0-9_]{0,62}", 63)]
+Function: TypeAlias = Annotated[str, Strict(), _str(f"{_DOTTED}:{_DOTTED}", 300)]
+ModelName: TypeAlias = Annotated[str, Strict(), _str(r"[a-z][a-z0-9_-]*/[^\s/]\S*", 200)]
+Text: TypeAlias = Annotated[
+    str, Strict(), StringConstraints(pattern=r"\S", max_length=MAX_TEXT_CHARS)
+]
+# pydantic cannot see through a recursive alias that is a string; JsonValue is the same type.
+Schema: TypeAlias = Annotated[
+    dict[str, Json], GetPydanticSchema(lambda _source, build: build(dict[str, JsonValue]))
+]
+Chain: TypeAlias = Annotated[
+    str, Strict(), _str(rf"\s*{AGENT_NAME}(\s*->\s*{AGENT_NAME})+\s*", 10_000)
+]
+
+
+class Record(BaseModel):
+    """Base of the parts: frozen, and strict about keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Tool(Record):
+    """A function that agents may call.
+
+    ``idempotent`` says that running it twice with the same arguments does no harm: only then
+    is a call whose outcome nobody recorded run again without asking. ``description`` defaults
+    to the function's docstring.
+    """
+
+    name: ToolName = Field(description="a letter and then up to 62 of A-Z, a-z, 0-9 and _")
+    function: Function = Field(description=_A_FUNCTION)
+    description: Text | None = Field(default=None, description=_A_TEXT)
+    idempotent: Annotated[bool, Strict()] = Field(default=False, description="true or false")
+
+
+class Task(Record):
+    """One task of a crew: one step of an execution.
+
+    ``description`` and ``expected_output`` are templates. ``tools`` is what of the agent's
+    tools this task may use; ``None`` means all. ``output`` is the JSON Schema of this task's
+    own answer; see :meth:`Agent.output_of`.
+    """
+
+    name: Name | None = Field(default=None, description=_A_NAME)
+    description: Text = Field(description=_A_TEXT)
+    expected_output: Text = Field(description=_A_TEXT)
+    tools: tuple[ToolName, ...] | None = Field(
+        default=None, max_length=MAX_TOOLS, description="a list of tools of this agent"
+    )
+    output: Schema | None = Field(default=None, description=_A_SCHEMA)
+
+
+class Agent(Record):
+    """One member of a workflow.
+
+    Either ``entrypoint`` names the user's own code, or (CrewAI only) ``role``, ``goal``,
+    ``backstory`` and ``tasks`` describe a crew; the three texts are templates. ``timeout_s``
+    is the deadline of one step in seconds; ``retries`` how often a failed step is tried
+    again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
+    workflow, or of the provider.
+    """
+
+    name: Name = Field(description=_A_NAME)
+    framework: Annotated[str, Strict()] = Field(description="the name of a framework")
+    model: ModelName | None = Field(default=None, description=_A_MODEL)
+    temperature: Annotated[float, Strict(), Field(ge=0, le=2)] | None = Field(
+        default=None, description="a number from 0 to 2"
+    )
+    max_tokens: Annotated[int, Strict(), Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="a whole number from 1 to 1000000"
+    )
+    role: Text | None = Field(default=None, description=_A_TEXT)
+    goal: Text | None = Field(default=None, description=_A_TEXT)
+    backstory: Text | None = Field(default=None, description=_A_TEXT)
+    tasks: tuple[Task, ...] = Field(
+        default=(), max_length=MAX_TASKS, description=f"a list of 1 to {MAX_TASKS} tasks"
+    )
+    tools: tuple[ToolName, ...] = Field(
+        default=(), max_length=MAX_TOOLS, description="a list of names of declared tools"
+    )
+    entrypoint: Function | None = Field(default=None, description=_A_FUNCTION)
+    output: Schema | None = Field(default=None, description=_A_SCHEMA)
+    timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
+        default=DEFAULT_TIMEOUT_S, description="a number of seconds above 0 and at most 86400"
+    )
+    retries: Annotated[int, Strict(), Field(ge=0, le=MAX_RETRIES)] = Field(
+        default=0, description=f"a whole number from 0 to {MAX_RETRIES}"
+    )
+
+    def output_of(self, task: int) -> dict[str, Json] | None:
+        """JSON Schema of the answer of task number ``task``; the last defaults to the agent's."""
+        own = self.tasks[task].output
+        return self.output if own is None and task == len(self.tasks) - 1 else own
+
+    @property
+    def final_output(self) -> dict[str, Json] | None:
+        """JSON Schema of what the agent hands on, if any was declared."""
+        if self.output is None and self.tasks:
+            return self.tasks[-1].output
+        return self.output
+
+
+class Handoff(Record):
+    """The output of agent ``source`` (``from`` in a definition) goes to each agent of ``to``."""
+
+    source: Name = Field(alias="from", description="the name of an agent")
+    to: Annotated[tuple[Name, ...], BeforeValidator(_several)] = Field(
+        min_length=1, max_length=MAX_AGENTS, description="a list of names of agents"
+    )
+
+
+Handoffs: TypeAlias = tuple[
+    Annotated[
+        Annotated[Chain, Tag("chain")] | Annotated[Handoff, Tag("link")],
+        Discriminator(_handoff_kind),
+    ],
+    ...,
+]
+
+
+class Workflow(Record):
+    """A named, versioned definition: agents, their tools, their order.
+
+    Build one with :func:`~omium.definitions.load_workflow`,
+    :func:`~omium.definitions.parse_workflow` or :func:`~omium.definitions.workflow_from`:
+    those also check what holds between the parts. ``inputs`` is a JSON Schema of an object;
+    ``None`` takes any object. ``handoffs`` left out means each agent hands to the next of the
+    list; an empty list means that no agent hands to another.
+
+    Frozen, but the schemas are ordinary dicts for the sake of their readers: do not change
+    them.
+    """
+
+    name: Annotated[str, Strict(), _str(r"[a-z][a-z0-9-]{0,62}", 63)] = Field(
+        description="a lower-case letter and then up to 62 of a-z, 0-9 and -"
+    )
+    version: Annotated[str, Strict(), _str(r"\S{1,32}", 32)] = Field(
+        description="a string of 1 to 32 characters without spaces"
+    )
+    description: Text | None = Field(default=None, description=_A_TEXT)
+    model: ModelName | None = Field(default=None, description=_A_MODEL)
+    inputs: Schema | None = Field(default=None, description=_A_SCHEMA)
+    tools: tuple[Tool, ...] = Field(
+        default=(), max_length=MAX_TOOLS, description=f"a list of at most {MAX_TOOLS} tools"
+    )
+    agents: tuple[Agent, ...] = Field(
+        min_length=1, max_length=MAX_AGENTS, description=f"a list of 1 to {MAX_AGENTS} agents"
+    )
+    handoffs: Handoffs | None = Field(
+        default=None,
+        max_length=MAX_HANDOFFS,
+        description=f"a list of at most {MAX_HANDOFFS} handoffs",
+    )
+
+    def agent(self, name: str) -> Agent:
+        """The agent called ``name``. Raises ``KeyError`` where there is none."""
+        for agent in self.agents:
+            if agent.name == name:
+                return agent
+        raise KeyError(name)
+
+    def tool(self, name: str) -> Tool:
+        """The tool called ``name``. Raises ``KeyError`` where there is none."""
+        for tool in self.tools:
+            if tool.name == name:
+                return tool
+        raise KeyError(name)
+
+    def model_of(self, agent: Agent) -> str | None:
+        """``provider/model`` of ``agent``: its own, else the workflow's, else ``None``."""
+        return agent.model or self.model
+
+    def to_data(self) -> dict[str, Json]:
+        """The definition as plain JSON data, defaults written out.
+
+        :func:`~omium.definitions.workflow_from_data` gives the same workflow back, whatever
+        the defaults are by then. The order of a schema's keys is kept: under guided decoding
+        a model writes its fields in that order.
+        """
+        return cast("dict[str, Json]", self.model_dump(mode="json", by_alias=True))
+
+    def to_json(self) -> str:
+        """:meth:`to_data` as JSON text."""
+        return json.dumps(self.to_data(), ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` of the definition: pins an execution to what started it."""
+        return digest_of(self.to_data())
+
+
+MEMBERS: dict[tuple[type[Record], str], type[Record]] = {
+    (Workflow, "tools"): Tool,
+    (Workflow, "agents"): Agent,
+    (Workflow, "handoffs"): Handoff,
+    (Agent, "tasks"): Task,
+}
+"""Which field of which record holds a list of which records."""
+
+ITEMS: dict[str, str] = {
+    "tools": _A_TOOL_NAME,
+    "to": "the name of an agent",
+    "handoffs": "a chain such as 'first -> second', or {from: first, to: [second]}",
+}
+"""What a correct item is, for the fields whose items are not records only."""

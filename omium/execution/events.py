@@ -1,0 +1,270 @@
+"""Journal events: everything that can happen to an execution, one record each.
+
+An event is a fact in the past tense. Which event may follow which is the business of
+``machine``; this module only says what each one carries, and how an entry is encoded.
+Fields are added with defaults and never renamed, so that old journals stay readable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from omium.errors import CorruptRecord
+from omium.execution.records import (
+    AttemptCause,
+    AttemptEnd,
+    CallKey,
+    Decision,
+    Failure,
+    Origin,
+    PauseReason,
+    Payload,
+    PlannedAgent,
+    Usage,
+    Writer,
+)
+from omium.types import AgentName, ExecutionId, TenantId, WorkerId
+
+FORMAT = 1
+"""Version of the encoding of entries and appends."""
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all events."""
+
+
+class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
+    """An execution was accepted. Always the first event, at index 1.
+
+    ``definition`` is the whole workflow definition, so that an execution finishes on what
+    started it; ``import_paths`` are the folders in which its entrypoints are looked up.
+    """
+
+    tenant: TenantId
+    workflow: str
+    version: str
+    digest: str
+    definition: Payload
+    inputs: Payload
+    plan: tuple[PlannedAgent, ...]
+    model: str = ""
+    import_paths: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+
+class AttemptStarted(_Event, frozen=True, kw_only=True, tag="attempt.started"):
+    """An agent was leased to a worker under a new epoch; all older epochs are fenced off."""
+
+    agent: AgentName
+    epoch: int
+    worker: WorkerId
+    cause: AttemptCause
+
+
+class AttemptEnded(_Event, frozen=True, kw_only=True, tag="attempt.ended"):
+    """An attempt is over without having completed its agent."""
+
+    agent: AgentName
+    epoch: int
+    end: AttemptEnd
+    detail: str = ""
+
+
+class StepStarted(_Event, frozen=True, kw_only=True, tag="step.started"):
+    agent: AgentName
+    step: str
+    name: str = ""
+
+
+class CallIntended(_Event, frozen=True, kw_only=True, tag="call.intended"):
+    """A call is about to be made. Committed before the first byte of it leaves.
+
+    ``ordinal`` numbers the calls of one kind in their scope, from 0; ``effect_key`` is what
+    an idempotent tool is handed, the same in every try.
+    """
+
+    agent: AgentName
+    step: str
+    key: CallKey
+    ordinal: int
+    request: Payload
+    idempotent: bool = False
+    effect_key: str = ""
+
+
+class CallCompleted(_Event, frozen=True, kw_only=True, tag="call.completed"):
+    """The call whose intent is at index ``call`` was answered."""
+
+    agent: AgentName
+    call: int
+    response: Payload
+    served_by: str = ""
+    usage: Usage = Usage()
+    duration_ms: int = 0
+
+
+class CallFailed(_Event, frozen=True, kw_only=True, tag="call.failed"):
+    """The call whose intent is at index ``call`` is known to have failed."""
+
+    agent: AgentName
+    call: int
+    failure: Failure
+
+
+class CallDecided(_Event, frozen=True, kw_only=True, tag="call.decided"):
+    """Somebody decided about a call whose outcome is unknown."""
+
+    agent: AgentName
+    call: int
+    decision: Decision
+    response: Payload | None = None
+    by: str = ""
+
+
+class StepCompleted(_Event, frozen=True, kw_only=True, tag="step.completed"):
+    """A step is done, and ``state`` is a checkpoint: all that is needed to go on after it.
+
+    The journal index of this event is the checkpoint's name.
+    """
+
+    agent: AgentName
+    step: str
+    state: Payload
+    name: str = ""
+
+
+class AgentCompleted(_Event, frozen=True, kw_only=True, tag="agent.completed"):
+    """An agent handed over its output, which satisfies its schema."""
+
+    agent: AgentName
+    output: Payload
+
+
+class FailureRecorded(_Event, frozen=True, kw_only=True, tag="failure.recorded"):
+    failure: Failure
+
+
+class Paused(_Event, frozen=True, kw_only=True, tag="execution.paused"):
+    """The execution waits for a decision; ``call`` is the index of the call in question."""
+
+    reason: PauseReason
+    detail: str = ""
+    call: int = 0
+
+
+class Resumed(_Event, frozen=True, kw_only=True, tag="execution.resumed"):
+    """A paused or failed execution goes on."""
+
+    by: str = ""
+
+
+class Completed(_Event, frozen=True, kw_only=True, tag="execution.completed"):
+    """All agents are done. The result is the output of ``sinks``, the agents nobody follows."""
+
+    sinks: tuple[AgentName, ...]
+
+
+class Failed(_Event, frozen=True, kw_only=True, tag="execution.failed"):
+    failure: Failure
+
+
+class Cancelled(_Event, frozen=True, kw_only=True, tag="execution.cancelled"):
+    by: str = ""
+
+
+Event: TypeAlias = (
+    Created
+    | AttemptStarted
+    | AttemptEnded
+    | StepStarted
+    | CallIntended
+    | CallCompleted
+    | CallFailed
+    | CallDecided
+    | StepCompleted
+    | AgentCompleted
+    | FailureRecorded
+    | Paused
+    | Resumed
+    | Completed
+    | Failed
+    | Cancelled
+)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event at its place in the journal of one execution.
+
+    ``index`` counts from 1 without gaps and is the cursor of every stream; ``epoch`` is that
+    of the attempt which wrote it, 0 for the coordinator; ``at_ms`` is the leader's clock.
+    """
+
+    execution_id: ExecutionId
+    index: int
+    at_ms: int
+    event: Event
+    epoch: int = 0
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request to append ``events`` to one execution, all of them or none.
+
+    The unit that consensus orders. ``writer`` is None for the coordinator itself.
+    """
+
+    execution_id: ExecutionId
+    events: tuple[Event, ...]
+    at_ms: int = 0
+    writer: Writer | None = None
+    format: int = FORMAT
+
+
+_encoder = msgspec.msgpack.Encoder()
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_append_decoder: msgspec.msgpack.Decoder[Append] = msgspec.msgpack.Decoder(Append)
+
+
+def type_of(event: Event) -> str:
+    """The event's stable name, such as ``call.intended``."""
+    return str(type(event).__struct_config__.tag)
+
+
+def encode_event(event: Event) -> bytes:
+    """MessagePack of one event, its ``type`` included."""
+    return _encoder.encode(event)
+
+
+def decode_event(data: bytes, where: str) -> Event:
+    """The inverse of ``encode_event``. Raises ``CorruptRecord`` naming ``where``."""
+    try:
+        return _event_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise CorruptRecord(where, str(error)) from error
+
+
+def encode_append(append: Append) -> bytes:
+    return _encoder.encode(append)
+
+
+def decode_append(data: bytes, where: str) -> Append:
+    """The inverse of ``encode_append``. Raises ``CorruptRecord`` naming ``where``."""
+    try:
+        return _append_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise CorruptRecord(where, str(error)) from error
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """An entry as the JSON object that streams, ``--json`` and the API show."""
+    shown: dict[str, Any] = msgspec.to_builtins(entry.event)
+    kind = shown.pop("type")
+    return {
+        "execution": entry.execution_id,
+        "index": entry.index,
+        "at_ms": entry.at_ms,
+        "epoch": entry.epoch,
+        "type": kind,
+        **shown,
+    }

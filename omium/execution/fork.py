@@ -1,0 +1,135 @@
+"""What a fork copies: the past of an execution up to a point, with changes, as new events.
+
+Pure. The original is only read. A fork is made at any journal index: completed steps come as
+checkpoints; the answered calls of a step that was under way come as recorded answers, which
+the forked execution is then given by ordinal, whatever it asks (the forced prefix).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from omium.errors import Conflict, InputError
+from omium.execution.events import (
+    AgentCompleted,
+    CallCompleted,
+    CallFailed,
+    CallIntended,
+    Created,
+    Entry,
+    Event,
+    StepCompleted,
+    StepStarted,
+)
+from omium.execution.records import Origin, Payload
+from omium.types import AgentName
+
+
+def fork_events(
+    entries: Sequence[Entry],
+    *,
+    definition: Mapping[str, Any],
+    digest: str,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any] | None = None,
+) -> tuple[Event, ...]:
+    """The first events of an execution forked from ``entries``, the origin's journal up to
+    and including the point of the fork.
+
+    ``definition`` (and its ``digest``) and ``inputs`` are those of the fork, changed or not;
+    ``outputs`` replaces the outputs of agents that had completed. Raises ``Conflict`` when
+    the entries are not the beginning of a journal.
+    """
+    if not entries or not isinstance(entries[0].event, Created):
+        raise Conflict("a fork begins with a journal's first entry")
+    created = entries[0].event
+    origin = Origin(execution_id=entries[0].execution_id, index=entries[-1].index)
+    events: list[Event] = [
+        replace(
+            created,
+            origin=origin,
+            definition=Payload(inline=dict(definition)),
+            digest=digest,
+            inputs=Payload(inline=dict(inputs)),
+        )
+    ]
+    events += _copied(entries, outputs or {})
+    return tuple(events)
+
+
+def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]:
+    finished = {
+        (entry.event.agent, entry.event.step)
+        for entry in entries
+        if isinstance(entry.event, StepCompleted)
+    }
+    done = {entry.event.agent for entry in entries if isinstance(entry.event, AgentCompleted)}
+    outcomes = {
+        entry.event.call: entry.event
+        for entry in entries
+        if isinstance(entry.event, CallCompleted | CallFailed)
+    }
+    events: list[Event] = []
+    started: set[tuple[AgentName, str]] = set()
+    for entry in entries:
+        event = entry.event
+        match event:
+            case AgentCompleted() if event.agent in outputs:
+                events.append(replace(event, output=Payload(inline=outputs[event.agent])))
+            case StepCompleted() | AgentCompleted():
+                events.append(event)
+            case StepStarted() if (event.agent, event.step) not in started:
+                started.add((event.agent, event.step))
+                events.append(event)
+            case CallIntended() if (
+                (event.agent, event.step) not in finished
+                and event.agent not in done
+                and entry.index in outcomes
+            ):
+                events.append(event)
+                # The created event is at 1, so the intent just copied is at len(events) + 1.
+                events.append(replace(outcomes[entry.index], call=len(events) + 1))
+            case _:
+                pass
+    return events
+
+
+def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of ``document`` with the value at a dotted ``path`` set.
+
+    A number in the path indexes a list; an agent is named by its name, as in
+    ``agents.analyst.model``. Raises ``InputError`` when the path leads nowhere.
+    """
+    parts = path.split(".")
+    if not all(parts):
+        raise InputError(f"{path!r} is not a dotted path such as inputs.principal")
+    return _changed(document, parts, value, path)
+
+
+def _changed(node: Any, parts: Sequence[str], value: Any, path: str) -> Any:
+    head, rest = parts[0], parts[1:]
+    if isinstance(node, Mapping):
+        mapping: dict[str, Any] = {str(k): v for k, v in node.items()}  # pyright: ignore
+        if rest and head not in mapping:
+            known = ", ".join(sorted(mapping)) or "nothing"
+            raise InputError(f"{path!r}: there is no {head!r}; there is {known}")
+        mapping[head] = _changed(mapping[head], rest, value, path) if rest else value
+        return mapping
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        items: list[Any] = list(node)  # pyright: ignore
+        position = _position(items, head, path)
+        items[position] = _changed(items[position], rest, value, path) if rest else value
+        return items
+    raise InputError(f"{path!r}: nothing is below {head!r}")
+
+
+def _position(items: Sequence[Any], head: str, path: str) -> int:
+    if head.isdecimal() and int(head) < len(items):
+        return int(head)
+    for position, item in enumerate(items):
+        if isinstance(item, Mapping) and item.get("name") == head:  # pyright: ignore
+            return position
+    raise InputError(f"{path!r}: there is no item {head!r} among {len(items)}")

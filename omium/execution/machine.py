@@ -1,0 +1,361 @@
+"""The state machine of an execution: which event may come when, and what it changes.
+
+``TRANSITIONS`` is the whole of the status machine. ``check`` refuses what may not happen and
+changes nothing; ``evolve`` changes the state by one event and cannot fail. A replica applies
+``check`` then ``evolve`` to each append in log order, so every replica reaches the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from omium.execution.events import (
+    AgentCompleted,
+    Append,
+    AttemptEnded,
+    AttemptStarted,
+    CallCompleted,
+    CallDecided,
+    CallFailed,
+    CallIntended,
+    Cancelled,
+    Completed,
+    Created,
+    Entry,
+    Event,
+    Failed,
+    FailureRecorded,
+    Paused,
+    Resumed,
+    StepCompleted,
+    StepStarted,
+    type_of,
+)
+from omium.execution.records import Usage, Writer
+from omium.execution.state import AgentState, CallState, ExecutionState, Pause
+from omium.types import AgentName, Status
+
+RefusalCode = Literal["not_found", "exists", "stale_epoch", "duplicate", "conflict"]
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an append was not written. ``current_epoch`` goes with ``stale_epoch``.
+
+    ``duplicate`` is the one that means success: the append was written before.
+    """
+
+    code: RefusalCode
+    message: str
+    current_epoch: int = 0
+
+
+# Outcomes are facts about the world: they are recorded even after the execution stopped.
+_OUTCOMES = (CallCompleted, CallFailed)
+_PROGRESS = (StepStarted, CallIntended, StepCompleted, AgentCompleted, *_OUTCOMES)
+
+TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
+    (None, Created): "queued",
+    # A fork's copied prefix is appended while it is queued.
+    **{("queued", event): "queued" for event in _PROGRESS},
+    ("queued", FailureRecorded): "queued",
+    ("queued", AttemptStarted): "running",
+    ("queued", Paused): "paused",
+    ("queued", Failed): "failed",
+    ("queued", Cancelled): "cancelled",
+    **{("running", event): "running" for event in _PROGRESS},
+    ("running", AttemptStarted): "running",
+    ("running", AttemptEnded): "running",
+    ("running", FailureRecorded): "running",
+    ("running", Paused): "paused",
+    ("running", Completed): "completed",
+    ("running", Failed): "failed",
+    ("running", Cancelled): "cancelled",
+    **{("paused", event): "paused" for event in _OUTCOMES},
+    ("paused", AttemptEnded): "paused",
+    ("paused", FailureRecorded): "paused",
+    ("paused", CallDecided): "paused",
+    ("paused", Resumed): "queued",
+    ("paused", Cancelled): "cancelled",
+    **{("failed", event): "failed" for event in _OUTCOMES},
+    ("failed", AttemptEnded): "failed",
+    ("failed", Resumed): "queued",
+    **{("cancelled", event): "cancelled" for event in _OUTCOMES},
+    ("cancelled", AttemptEnded): "cancelled",
+}
+"""(status before, event) → status after. What is absent is refused."""
+
+
+def check(state: ExecutionState | None, append: Append) -> Refusal | None:
+    """Whether the whole of ``append`` may be written after ``state``."""
+    status: Status | None = state.status if state is not None else None
+    if state is not None and isinstance(append.events[0], Created):
+        return Refusal(code="exists", message=f"execution {append.execution_id} exists")
+    if append.writer is not None:
+        refusal = _check_writer(state, append.writer)
+        if refusal is not None:
+            return refusal
+    finished: set[tuple[AgentName, str]] = set()
+    for event in append.events:
+        following = TRANSITIONS.get((status, type(event)))
+        if following is None:
+            if status is None:
+                return Refusal(code="not_found", message=f"no execution {append.execution_id}")
+            return Refusal(
+                code="conflict",
+                message=f"{type_of(event)} cannot happen to a {status} execution",
+            )
+        status = following
+        if state is not None:
+            refusal = _check_event(state, append, event, finished)
+            if refusal is not None:
+                return refusal
+    return None
+
+
+def _check_writer(state: ExecutionState | None, writer: Writer) -> Refusal | None:
+    agent = state.agents.get(writer.agent) if state is not None else None
+    if agent is None:
+        return Refusal(code="not_found", message=f"no agent {writer.agent!r} in the execution")
+    if writer.epoch != agent.epoch or agent.status != "leased":
+        if writer.epoch == agent.epoch and 0 < writer.sequence <= agent.sequence:
+            return Refusal(code="duplicate", message="written before")
+        return Refusal(
+            code="stale_epoch",
+            message=f"epoch {writer.epoch} of agent {writer.agent!r} is superseded",
+            current_epoch=agent.epoch,
+        )
+    if writer.sequence == 0:
+        return None
+    if writer.sequence <= agent.sequence:
+        return Refusal(code="duplicate", message="written before")
+    if writer.sequence != agent.sequence + 1:
+        return Refusal(
+            code="conflict",
+            message=f"append {writer.sequence} came before append {agent.sequence + 1}",
+        )
+    return None
+
+
+def _check_event(
+    state: ExecutionState, append: Append, event: Event, finished: set[tuple[AgentName, str]]
+) -> Refusal | None:
+    if isinstance(event, AttemptStarted):
+        return _check_lease(state, event)
+    if isinstance(event, StepCompleted):
+        agent = state.agents.get(event.agent)
+        step = (event.agent, event.step)
+        if agent is None or event.step in agent.steps or step in finished:
+            return Refusal(code="conflict", message=f"step {event.step!r} is complete already")
+        finished.add(step)
+    elif isinstance(event, CallCompleted | CallFailed | CallDecided):
+        found = state.call_at(event.call)
+        if found is None or found[1].status != "open":
+            return Refusal(
+                code="duplicate" if append.writer is None else "conflict",
+                message=f"call {event.call} is not open",
+            )
+    elif isinstance(event, Completed):
+        waiting = [agent.name for agent in state.agents.values() if agent.status != "completed"]
+        if waiting:
+            return Refusal(code="conflict", message=f"agents not complete: {', '.join(waiting)}")
+    return None
+
+
+def _check_lease(state: ExecutionState, event: AttemptStarted) -> Refusal | None:
+    agent = state.agents.get(event.agent)
+    if agent is None:
+        return Refusal(code="not_found", message=f"no agent {event.agent!r} in the execution")
+    if agent.status != "waiting":
+        return Refusal(code="conflict", message=f"agent {event.agent!r} is {agent.status}")
+    if event.epoch <= state.epoch:
+        return Refusal(
+            code="stale_epoch",
+            message=f"epoch {event.epoch} is not new",
+            current_epoch=state.epoch,
+        )
+    return None
+
+
+def create(entry: Entry) -> ExecutionState:
+    """The state after the first event of a journal, which must be ``Created``."""
+    event = entry.event
+    if not isinstance(event, Created):
+        raise TypeError(f"a journal begins with Created, not {type(event).__name__}")
+    return ExecutionState(
+        id=entry.execution_id,
+        tenant=event.tenant,
+        workflow=event.workflow,
+        version=event.version,
+        digest=event.digest,
+        definition=event.definition,
+        inputs=event.inputs,
+        model=event.model,
+        import_paths=event.import_paths,
+        origin=event.origin,
+        created_ms=entry.at_ms,
+        updated_ms=entry.at_ms,
+        status="queued",
+        index=entry.index,
+        agents={
+            planned.name: AgentState(name=planned.name, upstream=planned.upstream)
+            for planned in event.plan
+        },
+    )
+
+
+def evolve(state: ExecutionState, entry: Entry, writer: Writer | None = None) -> None:
+    """Change ``state`` by one entry that ``check`` has let through."""
+    event = entry.event
+    state.index = entry.index
+    state.updated_ms = entry.at_ms
+    state.status = TRANSITIONS[state.status, type(event)]
+    if writer is not None and writer.sequence:
+        state.agents[writer.agent].sequence = writer.sequence
+    if state.origin is not None and state.totals.attempts == 0:
+        state.forced_until = entry.index
+    match event:
+        case AttemptStarted() | AttemptEnded():
+            _evolve_attempt(state, state.agents[event.agent], event, entry)
+        case StepStarted():
+            state.agents[event.agent].touched_ms = entry.at_ms
+        case CallIntended() | CallCompleted() | CallFailed() | CallDecided():
+            _evolve_call(state, state.agents[event.agent], event, entry)
+        case StepCompleted():
+            _complete_step(state, state.agents[event.agent], event, entry)
+        case AgentCompleted():
+            agent = state.agents[event.agent]
+            agent.status = "completed"
+            agent.output = event.output
+            agent.calls.clear()
+            agent.worker = None
+            agent.touched_ms = entry.at_ms
+        case FailureRecorded(failure=failure):
+            if failure.agent is not None:
+                state.agents[failure.agent].failures += 1
+        case Paused():
+            agent_name = None
+            found = state.call_at(event.call) if event.call else None
+            if found is not None:
+                agent_name = found[0].name
+            state.pause = Pause(event.reason, event.detail, event.call, agent_name)
+            _release_all(state)
+        case Resumed():
+            state.pause = None
+            state.failure = None
+            for agent in state.agents.values():
+                agent.losses = agent.failures = 0
+                _forget_last_failure(agent)
+        case Completed(sinks=sinks):
+            state.result = sinks
+        case Failed(failure=failure):
+            state.failure = failure
+            _release_all(state)
+        case Cancelled():
+            state.pause = None
+            _release_all(state)
+        case Created():
+            raise AssertionError("Created comes once")
+
+
+def _release_all(state: ExecutionState) -> None:
+    for agent in state.agents.values():
+        if agent.status == "leased":
+            agent.status = "waiting"
+            agent.worker = None
+
+
+def _evolve_attempt(
+    state: ExecutionState, agent: AgentState, event: AttemptStarted | AttemptEnded, entry: Entry
+) -> None:
+    agent.touched_ms = entry.at_ms
+    if isinstance(event, AttemptStarted):
+        state.totals.attempts += 1
+        agent.status = "leased"
+        agent.epoch = event.epoch
+        agent.worker = event.worker
+        agent.sequence = 0
+        return
+    if event.epoch != agent.epoch:
+        return
+    if event.end == "worker_lost":
+        agent.losses += 1
+    if agent.status == "leased":
+        agent.status = "waiting"
+        agent.worker = None
+
+
+def _evolve_call(
+    state: ExecutionState,
+    agent: AgentState,
+    event: CallIntended | CallCompleted | CallFailed | CallDecided,
+    entry: Entry,
+) -> None:
+    agent.touched_ms = entry.at_ms
+    if isinstance(event, CallIntended):
+        # A second intent for the same key is the same call, tried again.
+        agent.calls[event.key] = CallState(
+            index=entry.index,
+            step=event.step,
+            key=event.key,
+            ordinal=event.ordinal,
+            epoch=entry.epoch,
+            idempotent=event.idempotent,
+            effect_key=event.effect_key,
+        )
+        if event.key.kind == "llm":
+            state.totals.llm_calls += 1
+        else:
+            state.totals.tool_calls += 1
+        return
+    found = state.call_at(event.call)
+    if found is None:
+        return
+    call = found[1]
+    agent.losses = 0
+    match event:
+        case CallCompleted():
+            call.status, call.response = "completed", event.response
+            _add_usage(state, event.usage)
+        case CallFailed(failure=failure):
+            call.status, call.failure = "failed", failure
+        case CallDecided(decision="retry"):
+            del agent.calls[call.key]
+        case CallDecided(decision="answer", response=response):
+            call.status, call.response = "completed", response
+        case CallDecided():
+            call.status = "failed"
+
+
+def _add_usage(state: ExecutionState, usage: Usage) -> None:
+    totals = state.totals
+    totals.prompt_tokens += usage.prompt_tokens or 0
+    totals.completion_tokens += usage.completion_tokens or 0
+    if usage.cost_micros is not None:
+        totals.cost_micros = (totals.cost_micros or 0) + usage.cost_micros
+
+
+def _complete_step(
+    state: ExecutionState, agent: AgentState, event: StepCompleted, entry: Entry
+) -> None:
+    agent.steps[event.step] = entry.index
+    agent.checkpoint = entry.index
+    agent.saved = event.state
+    agent.losses = 0
+    agent.touched_ms = entry.at_ms
+    state.totals.checkpoints += 1
+    for key in [key for key, call in agent.calls.items() if call.step == event.step]:
+        del agent.calls[key]
+
+
+def _forget_last_failure(agent: AgentState) -> None:
+    """Let the call that ended an attempt be made again.
+
+    A failed call that the agent saw and went on from is part of its past and is replayed.
+    One that nothing follows is what stopped it, and resuming means to try that again.
+    """
+    last = max(agent.calls.values(), key=lambda call: call.index, default=None)
+    if last is not None and last.status == "failed":
+        del agent.calls[last.key]

@@ -1,0 +1,98 @@
+"""The records that journal events are made of. Frozen, and encoded as MessagePack."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from omium.execution.blobref import BlobRef
+from omium.types import AgentName, CallKind, ExecutionId
+
+INLINE_BYTES_MAX = 32 * 1024
+"""A payload whose JSON is larger than this goes to the blob store, its reference here."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all records: immutable, keyword-only, absent fields mean their defaults."""
+
+
+class Payload(Record, frozen=True, kw_only=True):
+    """A JSON value, carried inline when small and by reference when not.
+
+    ``blob`` being set means that ``inline`` is not the value.
+    """
+
+    inline: Any = None
+    blob: BlobRef | None = None
+
+
+class PlannedAgent(Record, frozen=True, kw_only=True):
+    """One agent of the plan: its name and the agents whose outputs it waits for."""
+
+    name: AgentName
+    upstream: tuple[AgentName, ...] = ()
+
+
+class Origin(Record, frozen=True, kw_only=True):
+    """Where a forked execution comes from: a point in another one's journal."""
+
+    execution_id: ExecutionId
+    index: int
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """What went wrong.
+
+    ``kind`` is the stable name of an error class in ``omium.errors``; ``error_type`` the
+    exception's own class name; ``checkpoint`` the journal index of the last good checkpoint
+    of the agent, 0 where there is none; ``retryable`` whether the same attempt might succeed.
+    """
+
+    kind: str
+    message: str
+    error_type: str = ""
+    agent: AgentName | None = None
+    step: str = ""
+    checkpoint: int = 0
+    retryable: bool = False
+    traceback: str = ""
+
+
+class CallKey(Record, frozen=True, kw_only=True):
+    """What makes two calls the same call.
+
+    ``scope`` names the place inside the agent (its step, and whatever branch the framework
+    is in); ``digest`` is of the canonical request; ``occurrence`` counts equal requests in
+    one scope, from 0.
+    """
+
+    kind: CallKind
+    scope: str
+    name: str
+    digest: str
+    occurrence: int
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    """What a call consumed. ``None`` means that nobody said, which is not zero."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_micros: int | None = None
+    """Millionths of a US dollar."""
+
+
+class Writer(Record, frozen=True, kw_only=True):
+    """Who appends: an attempt. Its ``sequence`` numbers its appends from 1, so that one that
+    is sent twice is written once. 0 asks for the fence alone: calls are told apart by key."""
+
+    agent: AgentName
+    epoch: int
+    sequence: int
+
+
+PauseReason = Literal["outcome_unknown", "requested"]
+AttemptCause = Literal["first", "worker_lost", "resumed", "retry"]
+AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled"]
+Decision = Literal["retry", "answer", "fail"]

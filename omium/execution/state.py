@@ -1,0 +1,122 @@
+"""The state of one execution: what its journal adds up to. Holds no rules; see ``machine``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from omium.execution.records import CallKey, Failure, Origin, PauseReason, Payload
+from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
+
+CallStatus = Literal["open", "completed", "failed"]
+AgentStatus = Literal["waiting", "leased", "completed"]
+
+
+@dataclass(slots=True)
+class CallState:
+    """A call of a step that is not yet complete. ``index`` is that of its (latest) intent."""
+
+    index: int
+    step: str
+    key: CallKey
+    ordinal: int
+    epoch: int
+    idempotent: bool
+    effect_key: str
+    status: CallStatus = "open"
+    response: Payload | None = None
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class AgentState:
+    """How far one agent has come.
+
+    ``steps`` maps each completed step to the journal index of its checkpoint; ``checkpoint``
+    is the latest of them, 0 before the first, and ``saved`` the state stored there. ``calls``
+    are those of unfinished steps, by key: calls of finished steps can never be asked for
+    again. ``losses`` counts the attempts in a row whose worker died without the journal
+    having got any further.
+    """
+
+    name: AgentName
+    upstream: tuple[AgentName, ...]
+    status: AgentStatus = "waiting"
+    epoch: int = 0
+    sequence: int = 0
+    worker: WorkerId | None = None
+    touched_ms: int = 0
+    losses: int = 0
+    failures: int = 0
+    steps: dict[str, int] = field(default_factory=dict[str, int])
+    checkpoint: int = 0
+    saved: Payload | None = None
+    output: Payload | None = None
+    calls: dict[CallKey, CallState] = field(default_factory=dict[CallKey, CallState])
+
+
+@dataclass(slots=True)
+class Totals:
+    """What an execution has used so far. Tokens count only what providers reported."""
+
+    llm_calls: int = 0
+    tool_calls: int = 0
+    checkpoints: int = 0
+    attempts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_micros: int | None = None
+    """None until a provider with a known price was paid: unknown is not zero."""
+
+
+@dataclass(slots=True)
+class Pause:
+    """Why an execution waits, and for the decision about which call."""
+
+    reason: PauseReason
+    detail: str
+    call: int
+    agent: AgentName | None = None
+
+
+@dataclass(slots=True)
+class ExecutionState:
+    """The fold of an execution's journal up to and including ``index``.
+
+    ``forced_until`` is the journal index up to which recorded LLM answers are returned by
+    ordinal, whatever the request: the part of a fork that was copied from its origin.
+    """
+
+    id: ExecutionId
+    tenant: TenantId
+    workflow: str
+    version: str
+    digest: str
+    definition: Payload
+    inputs: Payload
+    model: str
+    import_paths: tuple[str, ...]
+    origin: Origin | None
+    created_ms: int
+    updated_ms: int
+    status: Status
+    index: int
+    agents: dict[AgentName, AgentState]
+    forced_until: int = 0
+    totals: Totals = field(default_factory=Totals)
+    failure: Failure | None = None
+    pause: Pause | None = None
+    result: tuple[AgentName, ...] = ()
+
+    def call_at(self, index: int) -> tuple[AgentState, CallState] | None:
+        """The call of an unfinished step whose latest intent is at ``index``."""
+        for agent in self.agents.values():
+            for call in agent.calls.values():
+                if call.index == index:
+                    return agent, call
+        return None
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch that any attempt was given."""
+        return max((agent.epoch for agent in self.agents.values()), default=0)

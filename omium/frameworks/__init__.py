@@ -1,0 +1,1 @@
+"""One adapter for each agent framework, behind one protocol. Each is an optional extra."""

@@ -1,0 +1,42 @@
+"""Loading the user's own functions from ``package.module:function`` names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omium.errors import EntrypointError
+
+
+def load_entrypoint(entrypoint: str, import_paths: Sequence[str] = ()) -> Callable[..., Any]:
+    """The function that ``package.module:function`` names.
+
+    ``import_paths`` are folders looked in before the installed packages. Raises
+    ``EntrypointError`` saying whether the module is missing, raised while it was imported,
+    or has no such function.
+    """
+    module_name, _, attribute = entrypoint.partition(":")
+    for path in reversed(import_paths):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A module that this one imports may be what is missing.
+        raise EntrypointError(entrypoint, str(error)) from error
+    except Exception as error:
+        reason = f"importing {module_name!r} raised {type(error).__name__}: {error}"
+        raise EntrypointError(entrypoint, reason) from error
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            reason = f"module {module_name!r} has no {attribute!r}"
+            raise EntrypointError(entrypoint, reason) from error
+    if not callable(found):
+        raise EntrypointError(
+            entrypoint, f"{attribute!r} is a {type(found).__name__}, not a function"
+        )
+    return found

@@ -1,0 +1,126 @@
+"""What the runtime asks of a framework's adapter, and what it offers in return.
+
+An adapter turns an agent's definition into running code of its framework and tells the
+session of every step. It holds no state of its own between attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from omium.definitions import Agent, Workflow
+from omium.types import ExecutionId, Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEndpoint:
+    """Where an attempt's LLM calls go: the node's gateway, OpenAI-compatible.
+
+    ``model`` is the full name, such as ``local/smollm2-135m-instruct``; ``api_key`` belongs to
+    this one attempt, which is how the gateway's hook tells attempts in one process apart.
+    """
+
+    base_url: str
+    api_key: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One agent of one execution, to be run from where its journal ends.
+
+    ``outputs`` are those of the agents before it. ``saved`` is the state of the last completed
+    step as the adapter stored it, None before the first; ``steps`` names all completed ones.
+    """
+
+    execution_id: ExecutionId
+    workflow: Workflow
+    agent: Agent
+    epoch: int
+    inputs: dict[str, Json]
+    outputs: dict[str, Json]
+    saved: Json
+    steps: tuple[str, ...]
+    endpoint: ModelEndpoint
+    import_paths: tuple[str, ...] = ()
+
+
+ToolRun = Callable[[str], Awaitable[Json]]
+"""Runs a tool, given its effect key."""
+
+BlockingToolRun = Callable[[str], Json]
+
+
+class Session(Protocol):
+    """What an attempt may do. All methods are for the event loop; ``blocking`` is for threads.
+
+    Each may raise ``AttemptFenced`` or ``AttemptCancelled``, which derive from
+    ``BaseException`` and must be let through.
+    """
+
+    @property
+    def assignment(self) -> Assignment: ...
+
+    @property
+    def blocking(self) -> BlockingSession: ...
+
+    async def start_step(self, step: str, name: str = "") -> None:
+        """A step begins. Calls made ``in_step`` of it are journaled under it."""
+        ...
+
+    async def complete_step(self, step: str, state: Json, name: str = "") -> None:
+        """A step is done; ``state`` is all that the adapter needs to go on after it.
+
+        Returns when the checkpoint is durable.
+        """
+        ...
+
+    async def call_tool(
+        self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool
+    ) -> Json:
+        """Run a tool once in effect: journaled, or answered from the journal.
+
+        Raises ``ToolError`` when the tool raised, ``OutcomeUnknown`` when an earlier attempt
+        started this call, its end is on no record, and ``idempotent`` is False.
+        """
+        ...
+
+    def enter_step(self, step: str) -> None:
+        """Calls made from here on belong to ``step``, where no context says otherwise."""
+        ...
+
+    def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
+        """Calls made inside belong to ``step``; ``branch`` tells parallel ones apart.
+
+        For the event loop and for threads alike.
+        """
+        ...
+
+
+class BlockingSession(Protocol):
+    """The same for code that runs in a thread."""
+
+    def start_step(self, step: str, name: str = "") -> None: ...
+
+    def complete_step(self, step: str, state: Json, name: str = "") -> None: ...
+
+    def call_tool(
+        self, name: str, arguments: Json, run: BlockingToolRun, *, idempotent: bool
+    ) -> Json: ...
+
+
+class Adapter(Protocol):
+    """One framework. Made once in a worker's process, used by all its attempts."""
+
+    framework: str
+
+    def preload(self) -> None:
+        """Import the framework and whatever else is slow, before the first attempt."""
+        ...
+
+    async def run(self, session: Session) -> Json:
+        """Run the assigned agent to its output, from ``session.assignment.saved`` on."""
+        ...

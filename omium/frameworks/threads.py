@@ -1,0 +1,26 @@
+"""Running blocking code beside an event loop without losing sight of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run ``function`` in a thread with the caller's context, and wait for its end.
+
+    A thread cannot be cancelled: when the waiting is, this goes on waiting until the function
+    has returned or raised, so that an attempt is never reported over while it still acts.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # looked at, so that asyncio does not complain of it
+        raise

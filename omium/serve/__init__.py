@@ -1,0 +1,1 @@
+"""What Omium serves over HTTP."""

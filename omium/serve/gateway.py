@@ -1,0 +1,239 @@
+"""The gateway: the OpenAI-compatible address to which all LLM calls of a node go.
+
+It looks each call up in the journal, makes it once however often it is asked for, and
+records the answer before anybody has the whole of it. It decides nothing about agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from omium.actors import messages as m
+from omium.actors.attempt import Blobs
+from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.errors import (
+    AttemptFenced,
+    InputError,
+    ModelRefused,
+    ModelUnreachable,
+    NotFound,
+    OmiumError,
+    ProtocolError,
+    UserError,
+)
+from omium.execution.calls import canonical_chat_request, digest_of
+from omium.execution.records import CallKey
+from omium.frameworks.scope import (
+    CONTROL_HEADER,
+    ERROR_HEADER,
+    SCOPE_HEADER,
+    Scope,
+    decode_scope,
+)
+from omium.llm.router import Router
+from omium.llm.wire import error_body, sse_encode, wants_usage
+from omium.serve.flight import Flight, Pilot
+from omium.types import AgentName, ExecutionId
+
+BODY_BYTES_MAX = 4 * 1024 * 1024
+FLIGHTS_MAX = 512
+
+_FlightKey: TypeAlias = tuple[ExecutionId, AgentName, CallKey]
+
+
+class Gateway:
+    """See the module's docstring. ``serve`` runs it until ``stop``."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        coordinator: tuple[str, int],
+        secret: bytes,
+        api_key: str,
+        blobs: Blobs,
+        host: str,
+        port: int,
+        pid: int,
+    ) -> None:
+        self._router = router
+        self._api_key = api_key.encode()
+        self._address = (host, port)
+        self._pid = pid
+        self._link = Link(
+            coordinator,
+            Codec(m.Messages),
+            secret,
+            handler=_no_requests,
+            greeting=lambda: m.GatewayHello(url=self.url, pid=self._pid),
+        )
+        self._pilot = Pilot(self._link, router, blobs)
+        self._flights: dict[_FlightKey, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        config = uvicorn.Config(
+            self._app(), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """``http://host:port``; the API is under ``/v1``."""
+        return f"http://{self._address[0]}:{self._address[1]}"
+
+    async def start(self) -> str:
+        """Listen, then tell the coordinator. Returns the URL."""
+        self._serving = asyncio.create_task(self._server.serve(), name="omium-gateway")
+        while not self._server.started:
+            if self._serving.done():
+                self._serving.result()
+                raise InputError(f"cannot listen on {self._address[0]}:{self._address[1]}")
+            await asyncio.sleep(0.01)
+        self._link.open()
+        return self.url
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+        for task in list(self._tasks):
+            task.cancel()
+        await self._link.close()
+        await self._router.close()
+
+    def _app(self) -> FastAPI:
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app.add_api_route("/v1/chat/completions", self._chat, methods=["POST"])
+        app.add_api_route("/healthz", self._healthz, methods=["GET"])
+        return app
+
+    async def _healthz(self) -> Response:
+        return JSONResponse({"status": "ok", "flights": len(self._flights)})
+
+    async def _chat(self, request: Request) -> Response:
+        try:
+            named = self._authorized(request)
+            body = await _body(request)
+            flight = self._flight(body, _scope(request, named))
+            if body.get("stream"):
+                await flight.begun()
+                events = _events(flight, usage=wants_usage(body))
+                return StreamingResponse(events, media_type="text/event-stream")
+            completion = await flight.completion()
+            return JSONResponse(completion, headers={"x-omium-source": flight.source})
+        except AttemptFenced as fenced:
+            return _error_response(409, str(fenced), "attempt_fenced", {CONTROL_HEADER: "fenced"})
+        except OmiumError as error:
+            # As JSON in ASCII: a header holds nothing else.
+            arguments = [part[:500] if isinstance(part, str) else part for part in error.args]
+            told = {ERROR_HEADER: json.dumps([error.kind, arguments])}
+            return _error_response(_status(error), str(error), error.kind, told)
+
+    def _authorized(self, request: Request) -> bool:
+        """Whether the key is that of an attempt. Raises ``ModelRefused`` for a wrong one."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        key, dot, _ = given.partition(".")
+        if not hmac.compare_digest(key.encode(), self._api_key):
+            raise ModelRefused("omium", 401, "this gateway does not know that key")
+        return bool(dot)
+
+    def _flight(self, body: dict[str, Any], scope: Scope | None) -> Flight:
+        """The call under way that answers ``body``, begun now unless it was before."""
+        if len(self._flights) >= FLIGHTS_MAX:
+            raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
+        key = _call_key(body, scope) if scope is not None else None
+        name = (scope.execution_id, scope.agent, key) if scope is not None and key else None
+        flight = self._flights.get(name) if name is not None else None
+        if flight is None:
+            flight = Flight()
+            if name is not None:
+                self._flights[name] = flight
+            task = asyncio.create_task(self._pilot.fly(flight, body, scope, key))
+            self._tasks.add(task)
+            task.add_done_callback(lambda done: self._landed(done, name))
+        return flight
+
+    def _landed(self, task: asyncio.Task[None], name: _FlightKey | None) -> None:
+        self._tasks.discard(task)
+        if name is not None:
+            self._flights.pop(name, None)
+
+
+def _scope(request: Request, named: bool) -> Scope | None:
+    header = request.headers.get(SCOPE_HEADER)
+    if header is not None:
+        return decode_scope(header)
+    if named:
+        # The hook always adds a scope while its attempt lives: this one is over.
+        raise AttemptFenced("this key's attempt is over")
+    return None
+
+
+def _call_key(body: dict[str, Any], scope: Scope) -> CallKey:
+    return CallKey(
+        kind="llm",
+        scope=scope.scope,
+        name=str(body.get("model", "")),
+        digest=digest_of(canonical_chat_request(body)),
+        occurrence=scope.occurrence,
+    )
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = bytearray()
+    async for block in request.stream():
+        data += block
+        if len(data) > BODY_BYTES_MAX:
+            raise ModelRefused("omium", 413, f"the request is over {BODY_BYTES_MAX} bytes")
+    try:
+        body = json.loads(bytes(data))
+    except ValueError as error:
+        raise InputError(f"the request is not JSON: {error}") from error
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        raise InputError("the request is not a chat completion: it has no list of messages")
+    return body
+
+
+async def _events(flight: Flight, *, usage: bool) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in flight.chunks(usage=usage):
+            yield sse_encode(chunk)
+    except OmiumError as error:
+        yield sse_encode(error_body(str(error), kind=error.kind))
+        return
+    yield b"data: [DONE]\n\n"
+
+
+def _status(error: OmiumError) -> int:
+    match error:
+        case ModelRefused():
+            return error.status
+        case ModelUnreachable():
+            return 502
+        case NotFound():
+            return 404
+        case UserError():
+            return 400
+        case _:
+            return 503
+
+
+def _error_response(status: int, message: str, kind: str, headers: dict[str, str]) -> JSONResponse:
+    # The router and the recovery policy retry, knowingly; an SDK must not.
+    return JSONResponse(
+        error_body(message, kind=kind),
+        status_code=status,
+        headers={**headers, "x-should-retry": "false"},
+    )
+
+
+def _no_requests(_: Connection, message: Any, __: Answer) -> None:
+    raise ProtocolError(f"a gateway takes no {type(message).__name__}")

@@ -1,0 +1,168 @@
+"""Reading what a replica holds: journals, the states they add up to, and the list of executions.
+
+Every record is checked against its checksum and its place before it is handed out; a wrong
+one is named in a ``CorruptRecord`` and never served. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from omium.errors import CorruptRecord, NotFound
+from omium.execution.events import Entry, decode_event
+from omium.execution.machine import create, evolve
+from omium.execution.state import ExecutionState
+from omium.storage.sqlite import checksum, open_reader, translated
+from omium.types import DEFAULT_TENANT, ExecutionId, Status, TenantId
+
+PAGE_ROWS_MAX = 1_000
+
+
+class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution in a list. ``detail`` is its failure or the reason of its pause."""
+
+    id: ExecutionId
+    tenant: TenantId
+    workflow: str
+    version: str
+    status: Status
+    created_ms: int
+    updated_ms: int
+    last_index: int
+    origin: str | None
+    detail: str
+    agents_done: int
+    agents_total: int
+    llm_calls: int
+    tool_calls: int
+    checkpoints: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_micros: int | None
+
+
+COLUMNS = ExecutionRow.__struct_fields__
+
+
+class Journal:
+    """The readable side of a replica, over one SQLite connection."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Open the replica file ``path`` for reading, while its owner may be writing."""
+        if not path.exists():
+            raise NotFound("journal", str(path), "nothing has run in this data directory yet")
+        return cls(open_reader(path), path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def entries(
+        self, execution_id: str, *, after: int = 0, limit: int = PAGE_ROWS_MAX
+    ) -> list[Entry]:
+        """At most ``limit`` entries with an index above ``after``, in order, without gaps."""
+        with translated(self._path):
+            rows = self._connection.execute(
+                "SELECT idx, at_ms, epoch, body, crc FROM journal "
+                "WHERE execution = ? AND idx > ? ORDER BY idx LIMIT ?",
+                (execution_id, after, limit),
+            ).fetchall()
+        entries: list[Entry] = []
+        for expected, (index, at_ms, epoch, body, crc) in enumerate(rows, start=after + 1):
+            where = f"{execution_id}@{expected}"
+            if index != expected:
+                raise CorruptRecord(where, f"missing; the next one is {index}")
+            if checksum(body, execution_id, index, at_ms, epoch) != crc:
+                raise CorruptRecord(where, "its checksum does not match")
+            entries.append(
+                Entry(
+                    execution_id=ExecutionId(execution_id),
+                    index=index,
+                    at_ms=at_ms,
+                    epoch=epoch,
+                    event=decode_event(body, where),
+                )
+            )
+        return entries
+
+    def all_entries(self, execution_id: str) -> Iterator[Entry]:
+        """The whole journal of one execution, read page by page."""
+        after = 0
+        while page := self.entries(execution_id, after=after):
+            yield from page
+            after = page[-1].index
+
+    def fold(self, execution_id: str) -> ExecutionState | None:
+        """The state of an execution, from its journal; None where there is none."""
+        state: ExecutionState | None = None
+        for entry in self.all_entries(execution_id):
+            if state is None:
+                state = create(entry)
+            else:
+                evolve(state, entry)
+        if state is not None:
+            row = self._row(execution_id)
+            if row is None or row.last_index != state.index:
+                last = 0 if row is None else row.last_index
+                raise CorruptRecord(
+                    f"{execution_id}@{state.index + 1}",
+                    f"the journal ends at {state.index}, the index says {last}",
+                )
+        return state
+
+    def _row(self, execution_id: str) -> ExecutionRow | None:
+        rows = self.executions(execution_id=execution_id, tenant=None, limit=1)
+        return rows[0] if rows else None
+
+    def executions(
+        self,
+        *,
+        tenant: TenantId | None = DEFAULT_TENANT,
+        statuses: Sequence[Status] = (),
+        workflow: str | None = None,
+        execution_id: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[ExecutionRow]:
+        """Executions, the newest first. ``before`` is the last id of the previous page."""
+        clauses, values = ["1"], list[object]()
+        for clause, value in (
+            ("tenant = ?", tenant),
+            ("workflow = ?", workflow),
+            ("id = ?", execution_id),
+            ("id < ?", before),
+        ):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        if statuses:
+            clauses.append(f"status IN ({', '.join('?' * len(statuses))})")
+            values.extend(statuses)
+        with translated(self._path):
+            rows = self._connection.execute(
+                f"SELECT {', '.join(COLUMNS)} FROM executions WHERE {' AND '.join(clauses)} "
+                "ORDER BY id DESC LIMIT ?",
+                (*values, min(limit, PAGE_ROWS_MAX)),
+            ).fetchall()
+        return [ExecutionRow(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+
+    def find(self, prefix: str) -> ExecutionId:
+        """The one execution whose id is or begins with ``prefix``. Raises ``NotFound``."""
+        upper = prefix + "\U0010ffff"
+        with translated(self._path):
+            rows = self._connection.execute(
+                "SELECT id FROM executions WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
+                (prefix, upper),
+            ).fetchall()
+        if not rows or (len(rows) > 1 and rows[0][0] != prefix):
+            hint = "more than one begins so" if rows else "`omium ps` lists what there is"
+            raise NotFound("execution", prefix, hint)
+        return ExecutionId(rows[0][0])

@@ -1,0 +1,307 @@
+"""One member's durable state: the log that consensus orders and what applying it gave.
+
+Both live in one SQLite file, so that they cannot disagree. ``append`` and ``apply`` are the
+two halves that a Raft core drives apart; ``commit`` is a group of one doing both in one
+transaction. When ``commit`` has returned, the batch is on disk.
+
+Not safe for use by several threads at once: the coordinator calls it from its event loop, so
+that what it reads is always what was committed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError, StorageUnwritable
+from omium.execution.events import Append, Entry, decode_append, encode_append, encode_event
+from omium.execution.machine import Refusal, check, create, evolve
+from omium.execution.state import ExecutionState
+from omium.storage.journal import COLUMNS, ExecutionRow, Journal
+from omium.storage.sqlite import checksum, open_writer, translated
+from omium.types import ExecutionId, Status
+
+FILE_NAME = "replica.sqlite"
+LOG_ROWS_KEPT = 1_024
+"""Applied log rows kept for members that lag; older ones are trimmed."""
+
+CACHED_STATES_MAX = 1_024
+"""States of finished executions kept in memory. Unfinished ones always are."""
+
+_UNFINISHED: tuple[Status, ...] = ("queued", "running", "paused")
+_JOURNAL_ROW = "INSERT INTO journal (execution, idx, at_ms, epoch, body, crc) VALUES (?,?,?,?,?,?)"
+_EXECUTION_ROW = (
+    f"INSERT OR REPLACE INTO executions ({', '.join(COLUMNS)}) "
+    f"VALUES ({', '.join('?' * len(COLUMNS))})"
+)
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """An append that was committed as ``entries``."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def last_index(self) -> int:
+        return self.entries[-1].index
+
+
+Outcome: TypeAlias = Written | Refusal
+
+
+class Replica:
+    """The one writer of a data directory. See the module's docstring."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = lock
+        self._states: dict[str, ExecutionState] = {}
+        self._halted: str | None = None
+        self._pending: dict[int, Append] = {}
+        self.journal = Journal(connection, path)
+        self._applied = self._meta("applied")
+        (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
+        self._last = max(newest or 0, self._applied)
+
+    @classmethod
+    def open(cls, directory: Path, *, owner: str) -> Replica:
+        """Open or create the replica in ``directory`` and take its lock.
+
+        ``owner`` is the words by which a second opener is told who has it. The lock goes with
+        the process, however it dies. Raises ``DataDirectoryBusy``, ``StorageUnwritable``,
+        ``StorageFull`` or ``CorruptRecord``.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(directory / "replica.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageUnwritable(str(directory), os.strerror(error.errno or 0)) from error
+        path = directory / FILE_NAME
+        try:
+            _take(lock, directory, owner)
+            connection = open_writer(path)
+        except BaseException:
+            os.close(lock)
+            raise
+        try:
+            with translated(path):
+                replica = cls(connection, path, lock)
+            replica.recover()
+        except BaseException:
+            connection.close()
+            os.close(lock)
+            raise
+        return replica
+
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._lock)
+
+    def _meta(self, key: str) -> int:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise CorruptRecord(f"{self._path}: meta.{key}", "missing")
+        return int(row[0])
+
+    # ------------------------------------------------------------------ states
+
+    def state(self, execution_id: str) -> ExecutionState | None:
+        """The committed state of an execution. The caller must not change it."""
+        state = self._states.get(execution_id)
+        if state is None:
+            state = self.journal.fold(execution_id)
+            if state is not None:
+                self._remember(state)
+        return state
+
+    def unfinished(self) -> list[ExecutionState]:
+        """Every execution that is queued, running or paused, the oldest first."""
+        with translated(self._path):
+            rows = self._connection.execute(
+                f"SELECT id FROM executions WHERE status IN ({', '.join('?' * len(_UNFINISHED))}) "
+                "ORDER BY id",
+                _UNFINISHED,
+            ).fetchall()
+        states = (self.state(execution_id) for (execution_id,) in rows)
+        return [state for state in states if state is not None]
+
+    def _remember(self, state: ExecutionState) -> None:
+        self._states[state.id] = state
+        if len(self._states) > CACHED_STATES_MAX:
+            finished = [s.id for s in self._states.values() if s.status not in _UNFINISHED]
+            for execution_id in finished[: len(finished) // 2 + 1]:
+                if execution_id != state.id:
+                    del self._states[execution_id]
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, batch: Sequence[Append]) -> list[Outcome]:
+        """Order, apply and make durable a batch, in one transaction and one fsync.
+
+        Returns one outcome for each append. Raises ``StorageFull`` and the like when nothing
+        of the batch was written; after an error of fsync the replica refuses to go on, since
+        what the disk holds is then unknown.
+        """
+        if self._halted is not None:
+            raise PlatformError(f"the replica stopped: {self._halted}")
+        try:
+            with translated(self._path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                first = self._last + 1
+                self.append((first + offset, 0, append) for offset, append in enumerate(batch))
+                outcomes = self.apply(self._last)
+                self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+        return outcomes
+
+    def append(self, entries: Iterable[tuple[int, int, Append]]) -> None:
+        """Put (index, term, append) rows into the log, inside the open transaction."""
+        rows: list[tuple[int, int, bytes, int]] = []
+        for index, term, append in entries:
+            body = encode_append(append)
+            rows.append((index, term, body, checksum(body, "log", index, term)))
+            self._pending[index] = append
+            self._last = index
+        self._connection.executemany("INSERT INTO log VALUES (?,?,?,?)", rows)
+
+    def apply(self, upto: int) -> list[Outcome]:
+        """Apply the log up to index ``upto``, inside the open transaction."""
+        outcomes: list[Outcome] = []
+        journal_rows: list[tuple[str, int, int, int, bytes, int]] = []
+        touched: dict[str, ExecutionState] = {}
+        for index in range(self._applied + 1, upto + 1):
+            append = self._pending.pop(index, None) or self._read_log(index)
+            outcome = self._apply_one(append, journal_rows)
+            outcomes.append(outcome)
+            if isinstance(outcome, Written):
+                touched[append.execution_id] = self._states[append.execution_id]
+        if journal_rows:
+            self._connection.executemany(_JOURNAL_ROW, journal_rows)
+            self._connection.executemany(
+                _EXECUTION_ROW, [msgspec.structs.astuple(row_of(s)) for s in touched.values()]
+            )
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'applied'", (upto,))
+        if upto // LOG_ROWS_KEPT != self._applied // LOG_ROWS_KEPT:
+            self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
+        self._applied = upto
+        return outcomes
+
+    def recover(self) -> None:
+        """Apply what the log holds and the state does not, as after a crash between the two."""
+        if self._last == self._applied:
+            return
+        with translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.apply(self._last)
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back(error)
+                raise
+
+    def _apply_one(
+        self, append: Append, journal_rows: list[tuple[str, int, int, int, bytes, int]]
+    ) -> Outcome:
+        execution_id = append.execution_id
+        state = self.state(execution_id)
+        refusal = check(state, append)
+        if refusal is not None:
+            return refusal
+        index = state.index if state is not None else 0
+        epoch = append.writer.epoch if append.writer is not None else 0
+        entries: list[Entry] = []
+        for event in append.events:
+            index += 1
+            entry = Entry(
+                execution_id=execution_id,
+                index=index,
+                at_ms=append.at_ms,
+                epoch=epoch,
+                event=event,
+            )
+            if state is None:
+                state = create(entry)
+                self._remember(state)
+            else:
+                evolve(state, entry, append.writer)
+            body = encode_event(event)
+            crc = checksum(body, execution_id, index, append.at_ms, epoch)
+            journal_rows.append((execution_id, index, append.at_ms, epoch, body, crc))
+            entries.append(entry)
+        return Written(entries=tuple(entries))
+
+    def _read_log(self, index: int) -> Append:
+        row = self._connection.execute(
+            "SELECT term, body, crc FROM log WHERE idx = ?", (index,)
+        ).fetchone()
+        if row is None:
+            raise CorruptRecord(f"log@{index}", "missing")
+        term, body, crc = row
+        if checksum(body, "log", index, term) != crc:
+            raise CorruptRecord(f"log@{index}", "its checksum does not match")
+        return decode_append(body, f"log@{index}")
+
+    def _roll_back(self, error: BaseException) -> None:
+        # The states were changed ahead of the commit: forget them, the disk is right.
+        self._states.clear()
+        self._pending.clear()
+        cause = error.__cause__
+        name = getattr(cause, "sqlite_errorname", "")
+        if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
+            self._halted = f"fsync failed: {cause}"
+            return
+        with translated(self._path):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._applied = self._meta("applied")
+            (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()
+        self._last = max(newest or 0, self._applied)
+
+
+def row_of(state: ExecutionState) -> ExecutionRow:
+    """What the list of executions shows of a state."""
+    detail = ""
+    if state.failure is not None:
+        detail = state.failure.message
+    elif state.pause is not None:
+        detail = state.pause.detail
+    totals = state.totals
+    return ExecutionRow(
+        id=ExecutionId(state.id),
+        tenant=state.tenant,
+        workflow=state.workflow,
+        version=state.version,
+        status=state.status,
+        created_ms=state.created_ms,
+        updated_ms=state.updated_ms,
+        last_index=state.index,
+        origin=f"{state.origin.execution_id}@{state.origin.index}" if state.origin else None,
+        detail=detail[:500],
+        agents_done=sum(agent.status == "completed" for agent in state.agents.values()),
+        agents_total=len(state.agents),
+        llm_calls=totals.llm_calls,
+        tool_calls=totals.tool_calls,
+        checkpoints=totals.checkpoints,
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        cost_micros=totals.cost_micros,
+    )
+
+
+def _take(lock: int, directory: Path, owner: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+        raise DataDirectoryBusy(str(directory), holder or "another process") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, owner.encode(), 0)

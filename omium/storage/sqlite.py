@@ -1,0 +1,133 @@
+"""SQLite as Omium uses it: how a database is opened, and what its errors mean.
+
+The one place that knows the pragmas, the schema and SQLite's error codes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omium.errors import CorruptRecord, PlatformError, StorageFull, StorageUnwritable
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT INTO meta VALUES ('applied', 0);
+
+-- What consensus ordered: one row an append. Trimmed once applied.
+CREATE TABLE log (
+    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+
+-- What was applied: the journals of all executions.
+CREATE TABLE journal (
+    execution TEXT NOT NULL, idx INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX journal_by_index ON journal (execution, idx);
+
+CREATE TABLE executions (
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL,
+    status TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,
+    last_index INTEGER NOT NULL, origin TEXT, detail TEXT NOT NULL,
+    agents_done INTEGER NOT NULL, agents_total INTEGER NOT NULL,
+    llm_calls INTEGER NOT NULL, tool_calls INTEGER NOT NULL, checkpoints INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost_micros INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX executions_by_status ON executions (tenant, status, id);
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open, and create when missing, the database that this process owns.
+
+    A commit returns only after its WAL frames are on disk (``synchronous=FULL``).
+    Raises ``StorageUnwritable``, ``StorageFull`` or ``CorruptRecord``.
+    """
+    with translated(path):
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            _ensure_schema(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open an existing database for reading only, beside whoever writes it."""
+    with translated(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            _check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    _check_version(connection, path)
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        raise PlatformError(
+            f"{path} has schema version {version}, this Omium reads {SCHEMA_VERSION}"
+        )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into Omium's, by SQLite's own result codes."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        # Absent on errors that the module raises itself, before SQLite saw the statement.
+        code = getattr(error, "sqlite_errorcode", 0)
+        primary = code & 0xFF
+        if primary == sqlite3.SQLITE_FULL:
+            raise StorageFull(f"no space left for {path}") from error
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise CorruptRecord(str(path), str(error)) from error
+        if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            raise StorageUnwritable(str(path), str(error)) from error
+        raise PlatformError(
+            f"{path}: {error} ({getattr(error, 'sqlite_errorname', '')})"
+        ) from error
+
+
+def checksum(body: bytes, *place: str | int) -> int:
+    """CRC-32 of a record and of the place it belongs to, so that a record in the wrong place
+    is as wrong as one with the wrong bytes."""
+    return zlib.crc32(body, zlib.crc32(":".join(map(str, place)).encode()))
