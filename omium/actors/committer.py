@@ -40,13 +40,13 @@ class Committer:
         *,
         on_written: Callable[[tuple[Entry, ...]], None],
         on_error: Callable[[], None],
-        observers: tuple[CommitObserver, ...] = (),
+        observer: CommitObserver | None = None,
     ) -> None:
         self._replica = replica
         self._clock = clock
         self._on_written = on_written
         self._on_error = on_error
-        self._observers = observers
+        self._observer = observer
         self._batch: list[tuple[Append, Callable[[CommitResult], None]]] = []
         self._due = False
 
@@ -88,9 +88,9 @@ class Committer:
                 self._on_written(result.entries)
 
     def _observe(self, appends: list[Append], *, committed: bool) -> None:
-        for observer in self._observers:
+        if self._observer is not None:
             for append in appends:
-                observer(append, committed)
+                self._observer(append, committed)
 
 
 def _log_unless_written(result: CommitResult) -> None:

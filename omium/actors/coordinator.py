@@ -53,7 +53,7 @@ class Coordinator:
         secret: bytes,
         spawner: Spawner,
         settings: SupervisorSettings | None = None,
-        observers: tuple[CommitObserver, ...] = (),
+        observer: CommitObserver | None = None,
     ) -> None:
         self._replica = replica
         self._secret = secret
@@ -62,12 +62,11 @@ class Coordinator:
             clock,
             on_written=self._react,
             on_error=lambda: self._supervisor.reload(),  # noqa: PLW0108 (made below)
-            observers=observers,
+            observer=observer,
         )
-        self._supervisor = Supervisor(
-            replica, self._committer, clock, spawner, settings or SupervisorSettings()
-        )
-        self._desk = Desk(replica, self._committer)
+        settings = settings or SupervisorSettings()
+        self._supervisor = Supervisor(replica, self._committer, clock, spawner, settings)
+        self._desk = Desk(replica, self._committer, settings.awake_from_ms)
         self._readers = Readers(replica)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -90,12 +89,16 @@ class Coordinator:
             m.GetExecution: lambda _, message, answer: answer(
                 self._desk.view(message.execution_id)
             ),
-            m.GetRuntime: lambda _, __, answer: answer(self._supervisor.view(os.getpid())),
+            m.GetRuntime: lambda _, __, answer: answer(self.view()),
             m.ReadJournal: lambda _, message, answer: answer_later(
                 self._readers.read(message), answer, self._tasks
             ),
             m.StopRuntime: self._stop_runtime,
         }
+
+    def view(self) -> m.RuntimeView:
+        """Who is connected."""
+        return self._supervisor.view(os.getpid())
 
     async def start(self, host: str, port: int) -> int:
         """Take up every unfinished execution and listen. Returns the port."""
@@ -112,9 +115,9 @@ class Coordinator:
         self._ticker = asyncio.create_task(self._tick(), name="omium-tick")
         return self._server.sockets[0].getsockname()[1]
 
-    async def stop(self) -> None:
+    async def stop(self, *, end_workers: bool = True) -> None:
         """Stop listening and supervising. What was acknowledged is on disk already."""
-        self._supervisor.shut_down()
+        self._supervisor.shut_down(end_workers=end_workers)
         if self._ticker is not None:
             self._ticker.cancel()
         if self._server is not None:

@@ -34,9 +34,10 @@ FORK_ENTRIES_MAX = 100_000
 class Desk:
     """See the module's docstring."""
 
-    def __init__(self, replica: Replica, committer: Committer) -> None:
+    def __init__(self, replica: Replica, committer: Committer, awake_from_ms: int) -> None:
         self._replica = replica
         self._committer = committer
+        self._awake_from_ms = awake_from_ms
 
     def submit(self, message: m.Submit, answer: Answer) -> None:
         self._committer.own(
@@ -93,9 +94,9 @@ class Desk:
         self._committer.own(message.execution_id, Cancelled(by=message.by), then=_answering(answer))
 
     def resume(self, message: m.Resume, answer: Answer) -> None:
-        """Let an execution go on. One that was not stopped is left as it is."""
+        """Let an execution go on. One that is at work is left as it is."""
         state = self._known(message.execution_id)
-        if state.status in ("queued", "running"):
+        if state.status in ("queued", "running") and state.awake_ms >= self._awake_from_ms:
             answer(m.Appended(index=0))
             return
         if state.status in ("completed", "cancelled"):

@@ -256,6 +256,7 @@ class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
 
     workers: tuple[WorkerView, ...]
     gateway_url: str
+    gateway_pid: int
     pid: int
 
 

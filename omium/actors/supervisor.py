@@ -68,8 +68,13 @@ class Spawner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisorSettings:
-    """Times are seconds. ``warm`` is how many unbound workers of a framework to keep ready."""
+    """Times are seconds. ``warm`` is how many unbound workers of a framework to keep ready.
 
+    Executions that nobody asked for since ``awake_from_ms`` (milliseconds since the epoch) are
+    left alone: a run of one must not go on with all that was ever interrupted.
+    """
+
+    awake_from_ms: int = 0
     heartbeat_timeout_s: float = 10.0
     reconnect_grace_s: float = 3.0
     start_timeout_s: float = 120.0
@@ -120,7 +125,7 @@ class Supervisor:
         self._start_failures: Counter[str] = Counter()
         self._live: dict[ExecutionId, ExecutionState] = {}
         self._workflows: dict[str, Workflow] = {}
-        self._gateway: tuple[str, Connection] | None = None
+        self._gateway: tuple[m.GatewayHello, Connection] | None = None
         self._schedule_due = False
         self._leasing_from_s = 0.0
         self._stopping = False
@@ -134,11 +139,15 @@ class Supervisor:
 
     def reload(self) -> None:
         """Read the live states again, after a failed commit threw the cached ones away."""
-        self._live = {state.id: state for state in self._replica.unfinished()}
+        self._live = {s.id: s for s in self._replica.unfinished() if self._is_awake(s)}
+
+    def _is_awake(self, state: ExecutionState) -> bool:
+        unfinished = state.status in ("queued", "running", "paused")
+        return unfinished and state.awake_ms >= self._settings.awake_from_ms
 
     def noted(self, state: ExecutionState, epoch: int) -> None:
         """The journal of ``state`` has grown: by the attempt ``epoch``, or 0 for the rest."""
-        if state.status in ("queued", "running", "paused"):
+        if self._is_awake(state):
             self._live[state.id] = state
         else:
             self._live.pop(state.id, None)
@@ -184,7 +193,7 @@ class Supervisor:
                 worker.heard_s = self._clock.monotonic_s()
 
     def gateway_hello(self, connection: Connection, hello: m.GatewayHello) -> None:
-        self._gateway = (hello.url, connection)
+        self._gateway = (hello, connection)
         self.schedule()
 
     def closed(self, connection: Connection, error: Exception | None) -> None:
@@ -195,10 +204,10 @@ class Supervisor:
             if worker.connection is connection:
                 self._lose(worker, f"its connection closed: {error or 'end of stream'}")
 
-    def shut_down(self) -> None:
-        """Tell every worker's process to end, and start no other."""
+    def shut_down(self, *, end_workers: bool = True) -> None:
+        """Start no more workers, and tell those there are to end their processes."""
         self._stopping = True
-        for worker in self._workers.values():
+        for worker in self._workers.values() if end_workers else ():
             worker.connection.send(m.Shutdown())
 
     def view(self, pid: int) -> m.RuntimeView:
@@ -215,7 +224,8 @@ class Supervisor:
                 )
                 for worker in self._workers.values()
             ),
-            gateway_url=self._gateway[0] if self._gateway is not None else "",
+            gateway_url=self._gateway[0].url if self._gateway is not None else "",
+            gateway_pid=self._gateway[0].pid if self._gateway is not None else 0,
             pid=pid,
         )
 
@@ -467,7 +477,7 @@ class Supervisor:
             saved=agent.saved,
             steps=tuple(agent.steps),
             import_paths=state.import_paths,
-            gateway_url=self._gateway[0] if self._gateway is not None else "",
+            gateway_url=self._gateway[0].url if self._gateway is not None else "",
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> _Attempt:

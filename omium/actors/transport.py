@@ -14,7 +14,7 @@ import hmac
 import secrets
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,7 +30,7 @@ _LENGTH = struct.Struct(">I")
 _NONCE_BYTES = 32
 
 
-class ErrorReply(msgspec.Struct, frozen=True, array_like=True, tag="!"):
+class ErrorReply(msgspec.Struct, frozen=True, tag_field="m", tag="error"):
     """The answer to a request that raised: the error's kind and raw arguments."""
 
     kind: str
@@ -100,13 +100,13 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------ asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        # Not checked with isinstance: uvloop, which Ray runs actors on, has a class of its own.
+        self._transport = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         self._timer = asyncio.get_running_loop().call_later(
             HANDSHAKE_TIMEOUT_S, self._fail, ProtocolError("the handshake took too long")
         )
-        transport.write(PROTOCOL + self._nonce)
+        stream.write(PROTOCOL + self._nonce)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

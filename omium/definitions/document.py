@@ -133,15 +133,15 @@ class _Builder:
             case "ScalarEvent":
                 node = _Node(kind="scalar", line=line, scalar=self._scalar(event, line))
                 self._anchor(event.anchor, node)
-                self._add(node, is_merge=event.value == "<<" and event.style is None)
+                self._add(node, line, is_merge=event.value == "<<" and event.style is None)
             case "MappingStartEvent" | "SequenceStartEvent":
                 self._open(event, "mapping" if kind == "MappingStartEvent" else "list", line)
             case "MappingEndEvent" | "SequenceEndEvent":
                 frame = self._frames.pop()
                 self._anchor(frame.anchor, frame.node)
-                self._add(frame.node)
+                self._add(frame.node, frame.node.line)
             case "AliasEvent":
-                self._add(self._aliased(str(event.anchor), line))
+                self._add(self._aliased(str(event.anchor), line), line)
             case _:
                 pass
 
@@ -170,7 +170,7 @@ class _Builder:
             raise _Fatal(line, _too_deep())
         return node
 
-    def _add(self, node: _Node, *, is_merge: bool = False) -> None:
+    def _add(self, node: _Node, line: int, *, is_merge: bool = False) -> None:
         self._nodes += node.size if node.kind == "scalar" else 1
         if not self._frames:
             self.root = node
@@ -179,23 +179,23 @@ class _Builder:
         if frame.node.kind == "list":
             frame.node.items.append(node)
         elif frame.key is None and not frame.dropping:
-            self._take_key(frame, node, is_merge)
+            self._take_key(frame, node, line, is_merge)
             return
         else:
             if frame.key is not None:
-                name, line = frame.key
-                frame.node.entries[name] = (line, node)
+                name, key_line = frame.key
+                frame.node.entries[name] = (key_line, node)
             frame.key, frame.dropping = None, False
-        self._grow(frame.node, node)
+        self._grow(frame.node, node, line)
 
-    def _grow(self, parent: _Node, child: _Node) -> None:
+    def _grow(self, parent: _Node, child: _Node, line: int) -> None:
         parent.size += child.size
         parent.height = max(parent.height, child.height + 1)
         if max(parent.size, self._nodes) > MAX_NODES:
             found = f"found more than {MAX_NODES} values (aliases followed), expected fewer"
-            raise _Fatal(child.line, found)
+            raise _Fatal(line, found)
 
-    def _take_key(self, frame: _Frame, node: _Node, is_merge: bool) -> None:
+    def _take_key(self, frame: _Frame, node: _Node, line: int, is_merge: bool) -> None:
         path, key = self._path(), node.scalar
         frame.dropping = True
         if is_merge:
@@ -208,9 +208,9 @@ class _Builder:
             path, first = (*path, key), frame.node.entries[key][0]
             found = f"the key a second time, expected it once (the first is on line {first})"
         else:
-            frame.dropping, frame.key = False, (key, node.line)
+            frame.dropping, frame.key = False, (key, line)
             return
-        self.problems.append(Problem(path=path, text=f"found {found}", line=node.line))
+        self.problems.append(Problem(path=path, text=f"found {found}", line=line))
 
     def _path(self) -> Path:
         path: list[str | int] = []
@@ -295,17 +295,25 @@ def _value(node: _Node, path: Path, where: dict[Path, int]) -> object:
 
 def _events(text: str) -> Iterator[Any]:
     parser: Any = YAML(typ="safe", pure=True)
+    line = 1
     try:
-        yield from cast("Iterator[Any]", parser.parse(text))
+        for event in cast("Iterator[Any]", parser.parse(text)):
+            line = int(event.end_mark.line) + 1
+            yield event
     except MarkedYAMLError as error:
         detail: Any = error
         mark = detail.problem_mark or detail.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         because = f" ({detail.context})" if detail.context else ""
-        raise _Fatal(line, f"column {column}: YAML: {detail.problem}{because}") from None
+        # The parser marks the end of the text with a NUL of its own.
+        problem = str(detail.problem).replace(repr("\0"), "the end of the text")
+        raise _Fatal(line, f"column {column}: YAML: {problem}{because}") from None
     except ReaderError as error:
         before = text[: int(cast("Any", error).position)]
         found = f"found the character U+{ord(text[len(before)]):04X}, expected printable text"
         raise _Fatal(before.count("\n") + 1, found) from None
     except YAMLError as error:
-        raise _Fatal(1, f"YAML: {error}") from None
+        raise _Fatal(line, f"YAML: {error}") from None
+    except (ValueError, OverflowError) as error:
+        # The parser converts escapes and its version number without a look.
+        raise _Fatal(line, f"YAML: found an escape out of range ({error})") from None

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator, ValidationError
-from jsonschema import exceptions as jsonschema_exceptions
 from referencing import Registry
 
 from omium.definitions.problems import (
@@ -151,11 +150,14 @@ def _alternatives(error: ValidationError, path: Path, found: Json) -> Iterator[P
         )
         yield Problem(path=path, text=_found(found, " or ".join(names)))
         return
-    # The branch that the value came closest to tells most.
-    best_match: Any = cast("Any", jsonschema_exceptions).best_match
-    nearest = cast("ValidationError | None", best_match(context))
-    if nearest is not None:
-        yield from _problems(nearest)
+    # The alternative that the value got furthest into tells most.
+    branches: dict[object, list[ValidationError]] = {}
+    for e in context:
+        branches.setdefault(e.relative_schema_path[0], []).append(e)
+    if branches:
+        nearest = max(branches.values(), key=lambda es: min(len(e.relative_path) for e in es))
+        for e in nearest:
+            yield from _problems(e)
     else:
         text = _found(found, f"a value that fits just one of {error.validator}")
         yield Problem(path=path, text=text)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed, resembling
 from omium.definitions.schema import explained
-from omium.definitions.schema_walk import TYPES, every, on_same_value, target
+from omium.definitions.schema_walk import MAPPING, TYPES, every, on_same_value, target
 from omium.types import Json
 
 MAX_COMPARED_KEYWORDS = 200
@@ -59,15 +59,16 @@ def _against_metaschema(schema: dict[str, Json]) -> Iterator[Problem]:
     metaschema = cast("Any", Draft202012Validator.META_SCHEMA)
     validator: Any = Draft202012Validator(metaschema, format_checker=FormatChecker(["regex"]))
     for problem in explained(validator.iter_errors(schema)):
-        found = _at(schema, problem.path)
-        if problem.path[-1:] != ("type",):
-            yield problem
-        elif isinstance(found, list) and any(name not in TYPES for name in found):
-            for i, name in enumerate(found):
-                if name not in TYPES:
-                    yield _no_type((*problem.path, i), name)
+        if _is_type(problem.path):
+            yield _no_type(problem.path, _at(schema, problem.path))
         else:
-            yield _no_type(problem.path, found)
+            yield problem
+
+
+def _is_type(path: Path) -> bool:
+    way = path[:-1] if path and isinstance(path[-1], int) else path
+    # Below these a key is a name that the user chose, "type" as good as any.
+    return way[-1:] == ("type",) and way[-2:-1] not in [(key,) for key in MAPPING]
 
 
 def _no_type(path: Path, found: Json) -> Problem:

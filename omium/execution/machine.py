@@ -62,6 +62,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     **{("queued", event): "queued" for event in _PROGRESS},
     ("queued", FailureRecorded): "queued",
     ("queued", AttemptStarted): "running",
+    ("queued", Resumed): "queued",
     ("queued", Paused): "paused",
     ("queued", Failed): "failed",
     ("queued", Cancelled): "cancelled",
@@ -70,6 +71,8 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("running", AttemptEnded): "running",
     ("running", FailureRecorded): "running",
     ("running", Paused): "paused",
+    # Taken over from a runtime that is gone; its attempts are released, and soon fenced.
+    ("running", Resumed): "queued",
     ("running", Completed): "completed",
     ("running", Failed): "failed",
     ("running", Cancelled): "cancelled",
@@ -197,6 +200,7 @@ def create(entry: Entry) -> ExecutionState:
         origin=event.origin,
         created_ms=entry.at_ms,
         updated_ms=entry.at_ms,
+        awake_ms=entry.at_ms,
         status="queued",
         index=entry.index,
         agents={
@@ -245,6 +249,8 @@ def evolve(state: ExecutionState, entry: Entry, writer: Writer | None = None) ->
         case Resumed():
             state.pause = None
             state.failure = None
+            state.awake_ms = entry.at_ms
+            _release_all(state)
             for agent in state.agents.values():
                 agent.losses = agent.failures = 0
                 _forget_last_failure(agent)

@@ -83,6 +83,7 @@ class Pause:
 class ExecutionState:
     """The fold of an execution's journal up to and including ``index``.
 
+    ``awake_ms`` is when somebody last asked for it to run: its creation or latest resumption.
     ``forced_until`` is the journal index up to which recorded LLM answers are returned by
     ordinal, whatever the request: the part of a fork that was copied from its origin.
     """
@@ -99,6 +100,7 @@ class ExecutionState:
     origin: Origin | None
     created_ms: int
     updated_ms: int
+    awake_ms: int
     status: Status
     index: int
     agents: dict[AgentName, AgentState]

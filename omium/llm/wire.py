@@ -15,6 +15,7 @@ Source of the shapes: "Chat Completions" and "Streaming" in OpenAI's API referen
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -261,12 +262,12 @@ def wants_usage(request: Mapping[str, Any]) -> bool:
 
 
 def read_json(data: bytes | str) -> JsonObject:
-    """The JSON object in ``data``, strictly: UTF-8, no NaN, an object at the top.
+    """The JSON object in ``data``, strictly: UTF-8, finite numbers, an object at the top.
 
     Raises ProtocolError with what was found.
     """
     try:
-        value = json.loads(data, parse_constant=_no_constant)
+        value = json.loads(data, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ProtocolError("JSON that is nested too deeply") from None
     except ValueError as error:
@@ -276,8 +277,11 @@ def read_json(data: bytes | str) -> JsonObject:
     return value
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} cannot be written as JSON again")
+    return value
 
 
 # ------------------------------------------------------------------ events and errors

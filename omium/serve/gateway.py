@@ -86,7 +86,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """``http://host:port``; the API is under ``/v1``."""
+        """``http://host:port``, with the real port once started; the API is under ``/v1``."""
         return f"http://{self._address[0]}:{self._address[1]}"
 
     async def start(self) -> str:
@@ -97,6 +97,7 @@ class Gateway:
                 self._serving.result()
                 raise InputError(f"cannot listen on {self._address[0]}:{self._address[1]}")
             await asyncio.sleep(0.01)
+        self._address = self._server.servers[0].sockets[0].getsockname()[:2]
         self._link.open()
         return self.url
 

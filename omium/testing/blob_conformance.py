@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from omium.errors import CorruptBlob, InputError, NotFound
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import HEADER_BYTES, BlobStore
+from omium.storage.blobs import HEADER_BYTES, BlobStore, pack
 from omium.types import Json
 
 LARGE_BYTES = 5_000_000
@@ -146,6 +146,18 @@ class BlobStoreConformance:
         assert await backend.open().put(data, tenant=TENANT) == first
         assert await backend.stored(tenant=TENANT) == keys
         assert len(keys) == 1
+
+    async def test_an_intact_copy_is_kept_whatever_its_compression(
+        self, backend: BlobBackend, store: BlobStore
+    ) -> None:
+        data = _CONTENTS["incompressible"].hex().encode()
+        ref = await store.put(data, tenant=TENANT)
+        _, smaller = pack(data, 19)
+        assert len(smaller) != len(await _stored_form(backend, ref))
+        await _overwrite(backend, ref, smaller)
+        assert await store.put(data, tenant=TENANT) == ref
+        kept = await _stored_form(backend, ref) == smaller
+        assert kept
 
     async def test_concurrent_puts_of_one_content_make_one_object(
         self, backend: BlobBackend

@@ -12,7 +12,7 @@ import threading
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from omium.errors import CorruptRecord, ProtocolError, StorageUnwritable
+from omium.errors import CorruptRecord, DeadlineExceeded, ProtocolError, StorageUnwritable
 from omium.llm.wire import JsonObject, read_json
 
 CALLS_KEPT_MAX = 10_000
@@ -77,7 +77,8 @@ class CallLog:
         self._file: int | None = None
         self._kept_max = kept_max
         self._calls: dict[str, RecordedCall] = {}
-        self._lock = threading.Lock()
+        self._answered = 0
+        self._lock = threading.Condition()
 
     def open(self) -> None:
         """Opens the file for appending. Raises StorageUnwritable."""
@@ -108,13 +109,25 @@ class CallLog:
             while len(self._calls) > self._kept_max:
                 del self._calls[next(iter(self._calls))]
             self._write("received", call)
+            self._lock.notify_all()
 
     def done(self, call: RecordedCall) -> None:
         """Records how ``call`` ended."""
         with self._lock:
             if call.call in self._calls:
                 self._calls[call.call] = call
+            self._answered += 1
             self._write("answered", call)
+            self._lock.notify_all()
+
+    def wait(self, *, received: int, answered: int, timeout_s: float) -> None:
+        """Blocks until so many calls were received and done with. Raises DeadlineExceeded."""
+        with self._lock:
+            reached = self._lock.wait_for(
+                lambda: self.received >= received and self._answered >= answered, timeout_s
+            )
+        if not reached:
+            raise DeadlineExceeded(f"{received} calls received and {answered} answered", timeout_s)
 
     def _write(self, event: str, call: RecordedCall) -> None:
         if self._file is None:

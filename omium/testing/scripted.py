@@ -97,6 +97,13 @@ class ScriptedProvider:
         """How many requests arrived in all."""
         return self._log.received
 
+    def wait(self, *, received: int = 0, answered: int = 0, timeout_s: float = 10.0) -> None:
+        """Blocks until so many requests arrived, and so many were done with, in all.
+
+        On an event loop, call it through ``asyncio.to_thread``. Raises DeadlineExceeded.
+        """
+        self._log.wait(received=received, answered=answered, timeout_s=timeout_s)
+
     def start(self) -> str:
         """Starts to answer and returns ``base_url``.
 

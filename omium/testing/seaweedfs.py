@@ -22,7 +22,7 @@ from pathlib import Path
 from omium.clock import Clock, SystemClock
 from omium.errors import BlobStoreError, ConfigError, Unavailable
 from omium.storage.blobs import S3Options
-from omium.storage.buckets import s3_client
+from omium.storage.buckets import ensure_bucket, s3_client
 
 START_TIMEOUT_S = 45.0
 STARTS_MAX = 3
@@ -35,6 +35,8 @@ _PROBE_TIMEOUT_S = 1.0
 _STOP_TIMEOUT_S = 5.0
 _LOG_TAIL_BYTES = 4_096
 _BUCKET = "readiness"
+"""Stays, with one small object in it."""
+
 _PORT_OPTIONS = (
     "-master.port",
     "-master.port.grpc",
@@ -204,11 +206,10 @@ def _await_ready(
 def _stores_objects(options: S3Options) -> bool:
     """Whether a write goes all the way: the S3 port opens before there is a volume."""
     try:
+        # An earlier probe may have got half way.
+        ensure_bucket(_BUCKET, options)
         with s3_client(_BUCKET, options) as client:
-            client.create_bucket(Bucket=_BUCKET)
             client.put_object(Bucket=_BUCKET, Key="probe", Body=b"probe")
-            client.delete_object(Bucket=_BUCKET, Key="probe")
-            client.delete_bucket(Bucket=_BUCKET)
     except BlobStoreError:
         return False
     return True

@@ -131,7 +131,7 @@ def test_nesting_counts_through_aliases() -> None:
     half = MAX_DEPTH // 2
     deep = "[" * half + "]" * half
     assert read_document(f"a: &x {deep}\nb: *x", "t").problems == ()
-    text = f"a: &x {deep}\nb: {'[' * half}*x{']' * half}"
+    text = f"a: &x {deep}\nb: {'[' * (half + 1)}*x{']' * (half + 1)}"
     assert _problem(text).startswith("line 2: found values nested more than")
 
 

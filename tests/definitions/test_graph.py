@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_cycles_are_cycles_and_all_of_them(g: HandoffGraph) -> None:
     edges = list(g.edges)
     for cycle in g.cycles():
         assert cycle[0] == cycle[-1]
-        assert all(step in edges for step in zip(cycle, cycle[1:], strict=False))
+        assert all(step in edges for step in itertools.pairwise(cycle))
         edges.remove((cycle[-2], cycle[-1]))
     assert bool(g.cycles()) == (len(g.order) < len(g.agents))
     if len(g.cycles()) < MAX_CYCLES:

@@ -28,7 +28,7 @@ def test_a_file_is_its_text(loan_file: Path) -> None:
 def test_frameworks_are_the_callers(loan_file: Path) -> None:
     with pytest.raises(DefinitionError) as error:
         load_workflow(loan_file, frameworks=["crewai"])
-    line = "line 46: agents[2].framework: found 'python', expected one of crewai"
+    line = "line 42: agents[2].framework: found 'python', expected one of crewai"
     assert error.value.problems == (line,)
 
 

@@ -60,6 +60,14 @@ def test_the_form_is_stable() -> None:
     assert packed(b"hello") == (ref, body)
 
 
+@pytest.mark.parametrize("data", [CONTENT, b"short"])
+def test_a_payload_of_another_length_is_named_as_such(data: bytes) -> None:
+    ref, body = packed(data)
+    for damaged in (body[:-1], body + b"\0"):
+        with pytest.raises(CorruptBlob, match="bytes of payload"):
+            unpack(damaged, ref)
+
+
 def test_an_unknown_codec_is_named() -> None:
     ref, body = packed(CONTENT)
     with pytest.raises(CorruptBlob, match="unknown codec 7"):

@@ -1,0 +1,161 @@
+"""Coordinator and workers as Ray actors: the one module of this room that knows Ray.
+
+Ray places, starts and restarts the processes. What they say to one another goes over the
+streams of ``transport``. Configuration crosses as constructor arguments, since an actor on
+another node has another environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import exit_actor
+
+from omium.actors.coordinator import Coordinator
+from omium.actors.faults import FaultInjector, parse_fault
+from omium.actors.supervisor import SupervisorSettings
+from omium.actors.worker import Worker
+from omium.clock import SystemClock
+from omium.errors import ConfigError, OmiumError
+from omium.frameworks.protocol import Adapter
+from omium.frameworks.registry import adapter_of
+from omium.storage.blobs import BlobStore, S3Options, open_blob_store
+from omium.storage.replica import Replica
+from omium.types import WorkerId
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "omium"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """What every process of one runtime is told.
+
+    ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
+    coordinator, ``api_key`` to the gateway.
+    """
+
+    runtime_id: str
+    host: str
+    coordinator_port: int
+    gateway_port: int
+    secret: bytes
+    api_key: str
+    data_dir: Path
+    blobs_url: str
+    s3: S3Options
+    capacity: int
+    driver_pid: int
+    fault: str | None = None
+
+    @property
+    def coordinator(self) -> tuple[str, int]:
+        return self.host, self.coordinator_port
+
+    def blobs(self) -> BlobStore:
+        return open_blob_store(self.blobs_url, s3=self.s3)
+
+    def __repr__(self) -> str:
+        return f"RuntimeConfig({self.runtime_id})"
+
+
+class RaySpawner:
+    """Starts and ends worker actors. They outlive the coordinator that asked for them, so that
+    its restart does not cost the attempts under way; an orphan ends itself."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self._config = config
+        self._clock = SystemClock()
+
+    def start(self, framework: str) -> None:
+        worker_id = WorkerId(self._clock.new_id("w"))
+        handle: Any = WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
+            name=worker_id, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=0
+        ).remote(self._config, worker_id, framework)
+        # Held by nobody: the actor ends itself, and the stream tells when it died.
+        handle.run.remote()
+
+    def end(self, worker: WorkerId) -> None:
+        try:
+            ray.kill(ray.get_actor(worker, namespace=NAMESPACE))
+        except ValueError:
+            log.info("worker %s is gone already", worker)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class CoordinatorActor:
+    """The coordinator's process. Ray starts it again when it dies; it goes on from its disk."""
+
+    def __init__(self, config: RuntimeConfig, settings: SupervisorSettings) -> None:
+        self._config = config
+        self._started = asyncio.get_running_loop().create_task(self._start(settings))
+
+    async def _start(self, settings: SupervisorSettings) -> Coordinator:
+        config = self._config
+        replica = Replica.open(config.data_dir, owner=f"omium (process {config.driver_pid})")
+        injector: FaultInjector | None = None
+        if config.fault is not None:
+            injector = FaultInjector(
+                parse_fault(config.fault),
+                view=lambda: coordinator.view(),  # noqa: PLW0108 (made below)
+                driver_pid=config.driver_pid,
+            )
+        coordinator = Coordinator(
+            replica,
+            clock=SystemClock(),
+            secret=config.secret,
+            spawner=RaySpawner(config),
+            settings=settings,
+            observer=injector,
+        )
+        try:
+            await coordinator.start(*config.coordinator)
+        except OSError as error:
+            replica.close()
+            raise ConfigError(
+                f"cannot listen on {config.host}:{config.coordinator_port}: {error.strerror}"
+            ) from error
+        return coordinator
+
+    async def ready(self) -> int:
+        """The process id, once it listens. Raises what kept it from starting."""
+        await self._started
+        return os.getpid()
+
+
+@ray.remote(num_cpus=0, max_restarts=0)
+class WorkerActor:
+    """A worker's process: hosts the attempts of one agent until it is told to end."""
+
+    def __init__(self, config: RuntimeConfig, worker_id: WorkerId, framework: str) -> None:
+        self._config = config
+        self._id = worker_id
+        self._framework = framework
+
+    async def run(self) -> None:
+        """Work until told to end, then end the process."""
+        config = self._config
+        adapter: Adapter = adapter_of(self._framework)
+        worker = Worker(
+            self._id,
+            adapter,
+            coordinator=config.coordinator,
+            secret=config.secret,
+            api_key=config.api_key,
+            blobs=config.blobs(),
+            capacity=config.capacity,
+        )
+        try:
+            await worker.start()
+            await worker.ended.wait()
+            await worker.stop()
+        except OmiumError:
+            log.exception("worker %s cannot work", self._id)
+        exit_actor()

@@ -1,0 +1,206 @@
+"""Settings: the only reader of the environment and of ``omium.toml``.
+
+Environment variables begin with ``OMIUM_`` (``OMIUM_DATA_DIR=…``; nested names with two
+underscores, ``OMIUM_S3__ENDPOINT=…``) and win over ``omium.toml``, which is looked for in the
+working directory and its parents, unless ``OMIUM_CONFIG`` names one. ``OPENAI_API_KEY``,
+``OPENAI_BASE_URL`` and ``RAY_ADDRESS`` are read under their usual names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from omium.errors import ConfigError
+
+CONFIG_FILE = "omium.toml"
+CONFIG_BYTES_MAX = 1024 * 1024
+
+
+class ProviderSettings(BaseModel):
+    """``[providers.NAME]``: a server that speaks the OpenAI HTTP API.
+
+    ``api_key_env`` names the environment variable that holds its key; none means no key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str
+    api_key_env: str | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 300.0
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class ModelSettings(BaseModel):
+    """``[models.NAME]``: a GGUF file to be served as ``local/NAME``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+
+
+class S3Settings(BaseModel):
+    """``[s3]``: how an ``s3://`` blob URL is reached. Left out: AWS, with its usual chain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    allow_http: bool = False
+
+
+class RaySettings(BaseModel):
+    """``[ray]``: the local Ray that is started where none is named.
+
+    ``num_cpus`` is what Ray believes to have; ``object_store_mb`` its shared memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_cpus: Annotated[int, Field(ge=1)] | None = None
+    object_store_mb: Annotated[int, Field(ge=75)] = 100
+
+
+class PoolSettings(BaseModel):
+    """``[pool]``: workers. ``spare`` unbound ones are kept ready beside those at work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spare: Annotated[int, Field(ge=0, le=16)] = 1
+    workers_max: Annotated[int, Field(ge=1, le=1_024)] = 16
+    capacity: Annotated[int, Field(ge=1, le=256)] = 8
+    heartbeat_timeout_s: Annotated[float, Field(gt=1, le=600)] = 15.0
+    start_timeout_s: Annotated[float, Field(gt=1, le=3_600)] = 180.0
+
+
+class EmbeddedSettings(BaseModel):
+    """``[embedded]``: the llama.cpp server of ``local/`` models. ``slots`` answer at a time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ctx_tokens: Annotated[int, Field(ge=256)] = 4_096
+    threads: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 2)
+    slots: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+class Settings(BaseSettings):
+    """All settings. Build one with ``load_settings``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OMIUM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("omium"))
+    """Where the journal is. One runtime at a time may use it."""
+
+    models_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("omium/models"))
+    """Where pulled models are."""
+
+    blobs_url: str | None = None
+    """Where large state goes: a directory or ``s3://bucket/prefix``. Default: in the data
+    directory."""
+
+    model: str | None = None
+    """The model for agents that name none."""
+
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    models: dict[str, ModelSettings] = Field(default_factory=dict)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+    pool: PoolSettings = Field(default_factory=PoolSettings)
+    embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
+
+    openai_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key")
+    )
+    openai_base_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url")
+    )
+    ray_address: str | None = Field(
+        default=None, validation_alias=AliasChoices("RAY_ADDRESS", "ray_address")
+    )
+    fault: str | None = None
+    """A fault to inject, for crash tests: see ``omium.actors.faults``."""
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = _config_file()
+        toml = [TomlConfigSettingsSource(settings_cls, file)] if file is not None else []
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def blobs(self) -> str:
+        """URL or directory of the blob store."""
+        return self.blobs_url or str(self.data_dir / "blobs")
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force. ``overrides`` win over environment and file.
+
+    Raises ``ConfigError`` with a line for each setting that cannot be used.
+    """
+    try:
+        return Settings(**{k: v for k, v in (overrides or {}).items() if v is not None})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}, found {item['input']!r}"
+            for item in error.errors()
+        ]
+        raise ConfigError("settings that cannot be used: " + "; ".join(lines)) from error
+    except ValueError as error:  # TOML that cannot be read
+        raise ConfigError(f"{_config_file()}: {error}") from error
+
+
+def environment(name: str) -> str | None:
+    """One environment variable, for keys whose variable a setting names."""
+    return os.environ.get(name)
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get("OMIUM_CONFIG")
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise ConfigError(f"OMIUM_CONFIG names {named!r}, which is no file")
+        return path
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / CONFIG_FILE
+        if path.is_file():
+            if path.stat().st_size > CONFIG_BYTES_MAX:
+                raise ConfigError(f"{path} is over {CONFIG_BYTES_MAX} bytes")
+            return path
+    return None

@@ -1,0 +1,1 @@
+"""Putting a runtime together: Ray, coordinator, gateway and workers."""

@@ -1,0 +1,298 @@
+"""A runtime from start to end: what a driver holds while it runs executions.
+
+Composes what the rooms below offer; decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import ray
+from pydantic import SecretStr
+from ray.exceptions import RayActorError, RayTaskError
+
+from omium.actors.client import Client
+from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
+from omium.actors.supervision import Limits
+from omium.actors.supervisor import SupervisorSettings
+from omium.clock import Clock, SystemClock
+from omium.config import Settings, environment
+from omium.definitions import Workflow
+from omium.errors import ConfigError, OmiumError, StorageUnwritable, Unavailable
+from omium.frameworks.registry import require
+from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
+from omium.llm.router import RouterSettings, local_path
+from omium.runtime.local_ray import RayCluster
+from omium.serve.ray_edge import GatewayActor
+from omium.storage.blobs import S3Options
+
+START_TIMEOUT_S = 120.0
+WATCH_S = 0.25
+HOST = "127.0.0.1"
+
+Report = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+class Runtime:
+    """Ray, a coordinator, a gateway and warm workers: an async context manager.
+
+    ``client`` talks to the coordinator. With ``resume_all``, every unfinished execution in the
+    data directory goes on; without, only those that are submitted or resumed now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        warm: Mapping[str, int] | None = None,
+        resume_all: bool = False,
+        show_worker_output: bool = False,
+        report: Report = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._warm = dict(warm or {})
+        self._resume_all = resume_all
+        self._show_worker_output = show_worker_output
+        self._report = report
+        self._clock = clock or SystemClock()
+        self._cluster: RayCluster | None = None
+        self._actors: list[Any] = []
+        self._client: Client | None = None
+        self._config: RuntimeConfig | None = None
+
+    @property
+    def client(self) -> Client:
+        """Raises ``Unavailable`` before the start and after the end."""
+        if self._client is None:
+            raise Unavailable("the runtime is not running")
+        return self._client
+
+    async def __aenter__(self) -> Runtime:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start everything. Raises what kept a part from starting; then call ``stop``."""
+        settings = self._settings
+        prepare_data_dir(settings)
+        router = router_settings(settings)
+        address = settings.ray_address
+        self._report(f"joining Ray at {address}" if address else "starting Ray")
+        self._cluster = await asyncio.to_thread(
+            RayCluster.connect, address, settings.ray, show_worker_output=self._show_worker_output
+        )
+        self._report("starting the coordinator and the gateway")
+        self._config = config = self._runtime_config()
+        node = _this_node()
+        coordinator: Any = CoordinatorActor
+        gateway: Any = GatewayActor
+        name = f"omium-{config.runtime_id}"
+        self._actors = [
+            coordinator.options(
+                name=f"{name}-coordinator", namespace=NAMESPACE, scheduling_strategy=node
+            ).remote(config, self._supervisor_settings()),
+            gateway.options(
+                name=f"{name}-gateway", namespace=NAMESPACE, scheduling_strategy=node
+            ).remote(config, router),
+        ]
+        for actor in self._actors:
+            await self._ready(actor)
+        self._client = Client(
+            config.coordinator, config.secret, blobs=config.blobs(), clock=self._clock
+        )
+        self._client.open()
+
+    async def _ready(self, actor: Any) -> None:
+        ready = asyncio.wrap_future(actor.ready.remote().future())
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while not ready.done():
+                    await asyncio.wait([ready], timeout=WATCH_S)
+                    self.check()
+                ready.result()
+        except RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, OmiumError) else error from None
+        except RayActorError as error:
+            raise Unavailable(f"an actor of the runtime did not start: {error}") from error
+        except TimeoutError as error:
+            raise Unavailable(f"Ray started no actor within {START_TIMEOUT_S:g} s") from error
+
+    def check(self) -> None:
+        """Raise ``Unavailable`` when the Ray beneath has died."""
+        failure = self._cluster.failure() if self._cluster is not None else None
+        if failure is not None:
+            raise Unavailable(failure)
+
+    async def watch(self) -> None:
+        """Return never, or raise ``Unavailable`` once the Ray beneath has died."""
+        while True:
+            self.check()
+            await asyncio.sleep(WATCH_S)
+
+    async def stop(self) -> None:
+        """End everything that was started. What was acknowledged is on disk already."""
+        alive = self._cluster is not None and self._cluster.failure() is None
+        if self._client is not None:
+            client, self._client = self._client, None
+            if alive:
+                await _told_to_stop(client)
+            await client.close()
+        if alive:
+            for actor in self._actors:
+                ray.kill(actor)
+        self._actors = []
+        if self._cluster is not None:
+            cluster, self._cluster = self._cluster, None
+            await asyncio.to_thread(cluster.close)
+
+    def _runtime_config(self) -> RuntimeConfig:
+        settings = self._settings
+        coordinator_port, gateway_port = _free_ports(2)
+        return RuntimeConfig(
+            runtime_id=self._clock.new_id("rt"),
+            host=HOST if self._settings.ray_address is None else ray.util.get_node_ip_address(),
+            coordinator_port=coordinator_port,
+            gateway_port=gateway_port,
+            secret=secrets.token_bytes(32),
+            api_key=f"omium-{secrets.token_hex(16)}",
+            data_dir=settings.data_dir,
+            blobs_url=settings.blobs,
+            s3=s3_options(settings),
+            capacity=settings.pool.capacity,
+            driver_pid=os.getpid(),
+            fault=settings.fault,
+        )
+
+    def _supervisor_settings(self) -> SupervisorSettings:
+        pool = self._settings.pool
+        return SupervisorSettings(
+            awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
+            heartbeat_timeout_s=pool.heartbeat_timeout_s,
+            start_timeout_s=pool.start_timeout_s,
+            warm=self._warm,
+            limits=Limits(workers_max=pool.workers_max),
+        )
+
+
+def warm_for(workflow: Workflow, spare: int) -> dict[str, int]:
+    """How many workers of each framework to have ready for one execution of ``workflow``."""
+    frameworks = {agent.framework for agent in workflow.agents}
+    return dict.fromkeys(frameworks, spare)
+
+
+def check_workflow(workflow: Workflow, settings: Settings, model: str | None) -> None:
+    """Check what a workflow needs before anything is started: its frameworks are installed and
+    its models can be reached or loaded. Raises ``ConfigError`` or ``NotFound``."""
+    router = router_settings(settings)
+    for agent in workflow.agents:
+        require(agent.framework)
+        name = model or workflow.model_of(agent) or settings.model
+        if name is None:
+            if agent.framework == "python":
+                continue
+            raise ConfigError(f"agent {agent.name!r} names no model: set one, or use --model")
+        route = resolve(name, providers=router.providers, local_models=router.local_models)
+        if isinstance(route, LocalRoute):
+            path = local_path(route, router.models_directory)
+            if not path.is_file():
+                raise ConfigError(
+                    f"the file of model {name!r} is not here ({path}): run `omium models pull`"
+                )
+
+
+def router_settings(settings: Settings) -> RouterSettings:
+    """What the router is told: providers with their keys, local models, sizes."""
+    providers: dict[str, Provider] = {
+        "openai": openai_provider(
+            api_key=settings.openai_api_key, base_url=settings.openai_base_url
+        )
+    }
+    for name, provider in settings.providers.items():
+        key = environment(provider.api_key_env) if provider.api_key_env else None
+        providers[name] = Provider(
+            name=name,
+            base_url=provider.base_url,
+            api_key=SecretStr(key) if key else None,
+            api_key_env=provider.api_key_env,
+            timeout_s=provider.timeout_s,
+            headers=provider.headers,
+        )
+    return RouterSettings(
+        providers=providers,
+        local_models={name: model.path for name, model in settings.models.items()},
+        models_directory=settings.models_dir,
+        ctx_tokens=settings.embedded.ctx_tokens,
+        threads=settings.embedded.threads,
+        slots=settings.embedded.slots,
+    )
+
+
+def s3_options(settings: Settings) -> S3Options:
+    s3 = settings.s3
+    return S3Options(
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key.get_secret_value() if s3.secret_key is not None else None,
+        allow_http=s3.allow_http,
+    )
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data directory, and find out early that it cannot be written."""
+    path = settings.data_dir
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageUnwritable(str(path), error.strerror or str(error)) from error
+
+
+async def _told_to_stop(client: Client) -> None:
+    try:
+        await client.stop_runtime()
+    except Unavailable:
+        # Gone already: there is nobody left to tell, and the actors are killed next.
+        return
+
+
+def _this_node() -> Any:
+    """Ray's strategy that keeps an actor on this node: the data directory is here."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now. Held together, so that they differ."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()

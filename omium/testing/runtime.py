@@ -1,0 +1,186 @@
+"""A whole runtime in one event loop, without Ray: the real coordinator, gateway and workers.
+
+For exactness in tests: nothing is mocked but the processes. Workers can be killed, the
+coordinator and the gateway can be stopped and started again on the same data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from omium.actors.client import Client
+from omium.actors.committer import CommitObserver
+from omium.actors.coordinator import Coordinator
+from omium.actors.supervisor import SupervisorSettings
+from omium.actors.worker import Worker
+from omium.clock import Clock, SystemClock
+from omium.frameworks.plain import PlainAdapter
+from omium.frameworks.protocol import Adapter
+from omium.llm.providers import Provider
+from omium.llm.router import Router, RouterSettings
+from omium.serve.gateway import Gateway
+from omium.storage.blobs import open_blob_store
+from omium.storage.replica import Replica
+from omium.types import WorkerId
+
+HOST = "127.0.0.1"
+QUICK = SupervisorSettings(
+    heartbeat_timeout_s=5.0, reconnect_grace_s=0.5, start_timeout_s=30.0, stop_grace_s=1.0
+)
+
+
+class InProcessSpawner:
+    """Starts workers as tasks of the event loop."""
+
+    def __init__(self, make: Callable[[WorkerId, str], Worker]) -> None:
+        self._make = make
+        self._numbers = itertools.count(1)
+        self.workers: dict[WorkerId, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, framework: str) -> None:
+        worker_id = WorkerId(f"w_{next(self._numbers):03d}")
+        worker = self._make(worker_id, framework)
+        self.workers[worker_id] = worker
+        task = asyncio.create_task(self._host(worker_id, worker))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def end(self, worker: WorkerId) -> None:
+        found = self.workers.pop(worker, None)
+        if found is not None:
+            found.ended.set()
+
+    async def stop(self) -> None:
+        for worker in list(self.workers):
+            self.end(worker)
+        await asyncio.gather(*self._tasks)
+
+    async def _host(self, worker_id: WorkerId, worker: Worker) -> None:
+        await worker.start()
+        await worker.ended.wait()
+        self.workers.pop(worker_id, None)
+        await worker.stop()
+
+
+class InProcessRuntime:
+    """See the module's docstring. An async context manager; ``client`` talks to it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        providers: Mapping[str, Provider] | None = None,
+        adapters: Mapping[str, Callable[[], Adapter]] | None = None,
+        settings: SupervisorSettings = QUICK,
+        observer: CommitObserver | None = None,
+        clock: Clock | None = None,
+        blobs_url: str = "memory://",
+    ) -> None:
+        self._directory = directory
+        self._providers = providers or {}
+        self._adapters = {"python": PlainAdapter, **(adapters or {})}
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock or SystemClock()
+        self._secret = secrets.token_bytes(32)
+        self._api_key = f"omium-{secrets.token_hex(16)}"
+        self.blobs = open_blob_store(blobs_url)
+        self.spawner = InProcessSpawner(self._worker)
+        self._port = 0
+        self._gateway_port = 0
+        self.replica: Replica | None = None
+        self._coordinator: Coordinator | None = None
+        self._gateway: Gateway | None = None
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        assert self._client is not None, "the runtime is not started"
+        return self._client
+
+    @property
+    def gateway_url(self) -> str:
+        assert self._gateway is not None, "the runtime is not started"
+        return self._gateway.url
+
+    @property
+    def api_key(self) -> str:
+        return self._api_key
+
+    async def __aenter__(self) -> InProcessRuntime:
+        await self.start_coordinator()
+        await self.start_gateway()
+        self._client = Client((HOST, self._port), self._secret, blobs=self.blobs, clock=self._clock)
+        self._client.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.client.close()
+        await self.spawner.stop()
+        if self._gateway is not None:
+            await self.stop_gateway()
+        if self._coordinator is not None:
+            await self.stop_coordinator()
+
+    async def start_coordinator(self) -> None:
+        self.replica = Replica.open(self._directory, owner=f"test process {os.getpid()}")
+        self._coordinator = Coordinator(
+            self.replica,
+            clock=self._clock,
+            secret=self._secret,
+            spawner=self.spawner,
+            settings=self._settings,
+            observer=self._observer,
+        )
+        self._port = await self._coordinator.start(HOST, self._port)
+
+    async def stop_coordinator(self) -> None:
+        """Stop it as a crash would: its workers and clients find it gone."""
+        assert self._coordinator is not None and self.replica is not None
+        coordinator, self._coordinator = self._coordinator, None
+        await coordinator.stop(end_workers=False)
+        self.replica.close()
+
+    async def start_gateway(self) -> None:
+        settings = RouterSettings(
+            providers=self._providers, local_models={}, models_directory=self._directory / "models"
+        )
+        self._gateway = Gateway(
+            Router(settings),
+            coordinator=(HOST, self._port),
+            secret=self._secret,
+            api_key=self._api_key,
+            blobs=self.blobs,
+            host=HOST,
+            port=self._gateway_port,
+            pid=os.getpid(),
+        )
+        await self._gateway.start()
+        self._gateway_port = int(self._gateway.url.rpartition(":")[2])
+
+    async def stop_gateway(self) -> None:
+        assert self._gateway is not None
+        gateway, self._gateway = self._gateway, None
+        await gateway.stop()
+
+    def _worker(self, worker_id: WorkerId, framework: str) -> Worker:
+        return Worker(
+            worker_id,
+            self._adapters[framework](),
+            coordinator=(HOST, self._port),
+            secret=self._secret,
+            api_key=self._api_key,
+            blobs=self.blobs,
+        )
