@@ -1,3 +1,70 @@
-"""Omium: a durable runtime on Ray for multi-agent AI workflows."""
+"""Omium: a durable runtime on Ray for multi-agent AI workflows.
+
+    execution = omium.run("workflow.yaml", {"principal": 10_000})
+    print(execution.result())
+
+Names are loaded when they are first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omium.definitions import Agent, Task, Tool, Workflow, load_workflow
+    from omium.frameworks.effect import effect_key
+    from omium.frameworks.plain import AgentContext, BlockingContext
+    from omium.runtime.api import (
+        AsyncExecution,
+        Execution,
+        arun,
+        fork,
+        resume,
+        run,
+        shutdown,
+    )
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "omium.definitions": ("Agent", "Task", "Tool", "Workflow", "load_workflow"),
+    "omium.frameworks.effect": ("effect_key",),
+    "omium.frameworks.plain": ("AgentContext", "BlockingContext"),
+    "omium.runtime.api": (
+        "AsyncExecution",
+        "Execution",
+        "arun",
+        "fork",
+        "resume",
+        "run",
+        "shutdown",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Agent",
+    "AgentContext",
+    "AsyncExecution",
+    "BlockingContext",
+    "Execution",
+    "Task",
+    "Tool",
+    "Workflow",
+    "__version__",
+    "arun",
+    "effect_key",
+    "fork",
+    "load_workflow",
+    "resume",
+    "run",
+    "shutdown",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'omium' has no attribute {name!r}")
+    return getattr(import_module(home), name)

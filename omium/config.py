@@ -95,12 +95,18 @@ class PoolSettings(BaseModel):
 
 
 class EmbeddedSettings(BaseModel):
-    """``[embedded]``: the llama.cpp server of ``local/`` models. ``slots`` answer at a time."""
+    """``[embedded]``: the llama.cpp server of ``local/`` models. ``slots`` answer at a time.
+
+    One core is left to the rest of the runtime: llama.cpp's threads wait for one another, and
+    for none longer than for one that does not get its core.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ctx_tokens: Annotated[int, Field(ge=256)] = 4_096
-    threads: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 2)
+    threads: Annotated[int, Field(ge=1)] = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 1) - 1)
+    )
     slots: Annotated[int, Field(ge=1, le=64)] = 2
 
 

@@ -50,6 +50,11 @@ class Committer:
         self._batch: list[tuple[Append, Callable[[CommitResult], None]]] = []
         self._due = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be committed, so that committed state is all there is."""
+        return not self._batch
+
     def own(
         self,
         execution_id: ExecutionId,

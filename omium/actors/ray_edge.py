@@ -39,7 +39,7 @@ class RuntimeConfig:
     """What every process of one runtime is told.
 
     ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
-    coordinator, ``api_key`` to the gateway.
+    coordinator, ``api_key`` to the gateway. ``scratch_dir`` is for files that may vanish.
     """
 
     runtime_id: str
@@ -49,6 +49,7 @@ class RuntimeConfig:
     secret: bytes
     api_key: str
     data_dir: Path
+    scratch_dir: Path
     blobs_url: str
     s3: S3Options
     capacity: int
@@ -58,6 +59,10 @@ class RuntimeConfig:
     @property
     def coordinator(self) -> tuple[str, int]:
         return self.host, self.coordinator_port
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{self.host}:{self.gateway_port}"
 
     def blobs(self) -> BlobStore:
         return open_blob_store(self.blobs_url, s3=self.s3)
@@ -142,7 +147,11 @@ class WorkerActor:
     async def run(self) -> None:
         """Work until told to end, then end the process."""
         config = self._config
-        adapter: Adapter = adapter_of(self._framework)
+        # For clients that the user's code constructs itself, in whatever framework. The
+        # suffix says to the gateway that whoever uses this key must name an attempt.
+        os.environ["OPENAI_BASE_URL"] = f"{config.gateway_url}/v1"
+        os.environ["OPENAI_API_KEY"] = f"{config.api_key}.worker"
+        adapter: Adapter = adapter_of(self._framework, config.scratch_dir / self._id)
         worker = Worker(
             self._id,
             adapter,

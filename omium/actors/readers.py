@@ -42,11 +42,11 @@ class Readers:
         try:
             async with asyncio.timeout(WAIT_S_MAX):
                 while True:
-                    # Taken before the read, so that a commit in between is not missed.
-                    grown = self._grown.setdefault(message.execution_id, asyncio.Event())
                     answer = self._page(message)
                     if answer.entries or answer.stopped:
                         return answer
+                    # No commit comes in between: both happen in one turn of the event loop.
+                    grown = self._grown.setdefault(message.execution_id, asyncio.Event())
                     await grown.wait()
         except TimeoutError:
             return self._page(message)

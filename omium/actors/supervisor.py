@@ -29,6 +29,7 @@ from omium.actors.supervision import (
     after_loss,
     plan,
     ready_agents,
+    sinks,
 )
 from omium.actors.transport import Connection
 from omium.clock import Clock
@@ -37,6 +38,7 @@ from omium.errors import DeadlineExceeded
 from omium.execution.events import (
     AttemptEnded,
     AttemptStarted,
+    Completed,
     Event,
     Failed,
     FailureRecorded,
@@ -355,8 +357,8 @@ class Supervisor:
         for waiting in [s for s in self._starting if now_s - s[1] > self._settings.start_timeout_s]:
             self._starting.remove(waiting)
             self._start_failures[waiting[0]] += 1
-        if now_s >= self._leasing_from_s:
-            self._lose_absent()
+        if now_s >= self._leasing_from_s and self._committer.is_idle:
+            self._reconcile()
         self.schedule()
 
     def _time_out(self, worker: _Worker, attempt: _Attempt) -> None:
@@ -365,12 +367,22 @@ class Supervisor:
         self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
         self._stop(worker, attempt, cancelled=False)
 
-    def _lose_absent(self) -> None:
-        """End attempts whose worker did not come back after the coordinator's restart."""
+    def _reconcile(self) -> None:
+        """Write what should follow from the journal and was not written, because the
+        coordinator was restarted or its disk was full."""
         for state in list(self._live.values()):
+            if state.status == "running" and all(
+                agent.status == "completed" for agent in state.agents.values()
+            ):
+                self._committer.own(state.id, Completed(sinks=sinks(state)))
             for agent in state.agents.values():
-                if agent.status == "leased" and agent.worker not in self._workers:
-                    self._lose_attempt(state.id, agent.name, agent.epoch, "it did not come back")
+                if agent.status == "leased" and not self._is_held(state.id, agent):
+                    self._lose_attempt(state.id, agent.name, agent.epoch, "nobody works on it")
+
+    def _is_held(self, execution_id: ExecutionId, agent: AgentState) -> bool:
+        worker = self._workers.get(agent.worker) if agent.worker is not None else None
+        attempt = worker.attempts.get((execution_id, agent.name)) if worker is not None else None
+        return attempt is not None and attempt.epoch == agent.epoch
 
     # ------------------------------------------------------------------ leasing
 

@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self._transport = stream = cast("asyncio.Transport", transport)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         self._timer = asyncio.get_running_loop().call_later(
-            HANDSHAKE_TIMEOUT_S, self._fail, ProtocolError("the handshake took too long")
+            HANDSHAKE_TIMEOUT_S, self._fail, Unavailable("the handshake took too long")
         )
         stream.write(PROTOCOL + self._nonce)
 
@@ -195,8 +195,14 @@ class Connection(asyncio.Protocol):
             future.set_result(body)
 
     def _answer(self, identifier: int, body: Any) -> None:
-        if identifier:
-            self._write(self._codec.encode(0, identifier, body))
+        if not identifier:
+            return
+        try:
+            frame = self._codec.encode(0, identifier, body)
+        except ProtocolError as error:
+            # Too large to be said; who asked is told so instead of being left to wait.
+            frame = self._codec.encode(0, identifier, error_reply(error))
+        self._write(frame)
 
     def _write(self, data: bytes) -> None:
         # A closed connection drops what is said to it: whoever waits is told by `_on_closed`.
@@ -224,7 +230,8 @@ class Connection(asyncio.Protocol):
 
     def request(self, body: Any) -> asyncio.Future[Any]:
         """Send a request. The future raises ``Unavailable`` when the connection is lost, and
-        the peer's own error when it refused."""
+        the peer's own error when it refused. Raises ``Unavailable`` when too many requests
+        wait already, and ``ProtocolError`` for a body over the frame's limit."""
         if len(self._waiting) >= REQUESTS_IN_FLIGHT_MAX:
             raise Unavailable(f"{REQUESTS_IN_FLIGHT_MAX} requests are waiting for an answer")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -232,8 +239,9 @@ class Connection(asyncio.Protocol):
             future.set_exception(Unavailable("the connection is closed"))
             return future
         self._next_id += 1
+        frame = self._codec.encode(self._next_id, 0, body)
         self._waiting[self._next_id] = future
-        self._write(self._codec.encode(self._next_id, 0, body))
+        self._write(frame)
         return future
 
     def close(self) -> None:
@@ -283,22 +291,27 @@ class Link:
         self._task = asyncio.create_task(self._keep_connected(), name="omium-link")
 
     async def close(self) -> None:
+        """Stop connecting. Who waits for an answer gets ``Unavailable``."""
         self._closed = True
+        self._connected.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
         """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
-        peer, and the peer's own error when it refused."""
+        peer or once the link is closed, and the peer's own error when it refused."""
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
                     await self._connected.wait()
                     if self.refused is not None:
                         raise self.refused
+                    if self._closed:
+                        raise Unavailable("the link is closed")
                     connection = self._connection
                     if connection is None:
                         continue
@@ -343,7 +356,7 @@ class Link:
                     lost.set_result(error)
 
             try:
-                await loop.create_connection(
+                _, opened = await loop.create_connection(
                     lambda on_ready=on_ready, on_closed=on_closed: Connection(
                         self._codec,
                         self._secret,
@@ -354,7 +367,11 @@ class Link:
                     ),
                     *self._address,
                 )
-                connection = await ready
+                try:
+                    connection = await ready
+                except asyncio.CancelledError:
+                    opened.close()
+                    raise
             except ProtocolError as error:
                 self.refused = error
                 self._connected.set()

@@ -23,6 +23,7 @@ from omium.errors import (
     OutcomeUnknown,
     OutputSchemaError,
     ProtocolError,
+    Unavailable,
 )
 from omium.execution.events import AgentCompleted
 from omium.execution.records import Failure
@@ -78,11 +79,13 @@ class Worker:
         self._beat = asyncio.create_task(self._heartbeats(), name="omium-heartbeats")
 
     async def stop(self) -> None:
+        """Stop at once, telling nobody: the coordinator sees the connection close."""
         if self._beat is not None:
             self._beat.cancel()
-        for _, task, _site in self._attempts.values():
-            task.cancel()
         await self._link.close()
+        for _, task, site in self._attempts.values():
+            site.stopped = site.stopped or AttemptFenced("the worker ends")
+            task.cancel()
 
     def _hello(self) -> m.WorkerHello:
         return m.WorkerHello(
@@ -161,7 +164,11 @@ class Worker:
         running = self._attempts.get(key)
         if running is not None and running[0] == lease.epoch:
             del self._attempts[key]
-        await self._link.call(over)
+        try:
+            await self._link.call(over)
+        except Unavailable as error:
+            # The coordinator finds out by itself that nobody works on the attempt.
+            log.warning("could not report the end of %s/%s: %s", *key, error)
 
     async def _outcome(self, lease: m.Lease, site: CallSite) -> m.AttemptOver:
         """Run an attempt and say how it ended. Nothing is raised but programming errors."""

@@ -8,7 +8,7 @@ says what a correct value is and ends up in problem lines.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
@@ -101,7 +101,8 @@ class Task(Record):
 
     ``description`` and ``expected_output`` are templates. ``tools`` is what of the agent's
     tools this task may use; ``None`` means all. ``output`` is the JSON Schema of this task's
-    own answer; see :meth:`Agent.output_of`.
+    own answer; see :meth:`Agent.output_of`. ``tool_choice: required`` makes the model call one
+    of the tools before it answers, for models too small to see when they should.
     """
 
     name: Name | None = Field(default=None, description=_A_NAME)
@@ -110,6 +111,7 @@ class Task(Record):
     tools: tuple[ToolName, ...] | None = Field(
         default=None, max_length=MAX_TOOLS, description="a list of tools of this agent"
     )
+    tool_choice: Literal["auto", "required"] = Field(default="auto", description="auto or required")
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
 
 

@@ -198,7 +198,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One event at its place in the journal of one execution.
 
     ``index`` counts from 1 without gaps and is the cursor of every stream; ``epoch`` is that
-    of the attempt which wrote it, 0 for the coordinator; ``at_ms`` is the leader's clock.
+    of the attempt which wrote it, 0 for the coordinator, and ``sequence`` its writer's;
+    ``at_ms`` is the leader's clock.
     """
 
     execution_id: ExecutionId
@@ -206,6 +207,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     event: Event
     epoch: int = 0
+    sequence: int = 0
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -251,9 +253,12 @@ def encode_append(append: Append) -> bytes:
 def decode_append(data: bytes, where: str) -> Append:
     """The inverse of ``encode_append``. Raises ``CorruptRecord`` naming ``where``."""
     try:
-        return _append_decoder.decode(data)
+        append = _append_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise CorruptRecord(where, str(error)) from error
+    if append.format > FORMAT:
+        raise CorruptRecord(where, f"format {append.format}, this Omium reads {FORMAT}")
+    return append
 
 
 def to_json(entry: Entry) -> dict[str, Any]:

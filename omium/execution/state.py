@@ -71,9 +71,13 @@ class Totals:
 
 @dataclass(slots=True)
 class Pause:
-    """Why an execution waits, and for the decision about which call."""
+    """Why an execution waits, and for the decision about which call.
 
-    reason: PauseReason
+    ``outcome_known`` is an ``outcome_unknown`` that was answered after all: there is nothing
+    left to decide.
+    """
+
+    reason: PauseReason | Literal["outcome_known"]
     detail: str
     call: int
     agent: AgentName | None = None

@@ -77,7 +77,9 @@ class CallSite:
         The latest serves frameworks that call from threads of their own, without a context.
         """
         ambient = _place.get()
-        return ambient[1] if ambient is not None and ambient[0] is self else self.place
+        if ambient is None or ambient[0] is not self:
+            return self.place
+        return ambient[1] or self.place
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -90,18 +92,21 @@ class CallSite:
             _place.reset(token)
 
 
-_place: ContextVar[tuple[CallSite, Place] | None] = ContextVar("omium_place", default=None)
+_place: ContextVar[tuple[CallSite, Place | None] | None] = ContextVar("omium_place", default=None)
 _sites: dict[str, CallSite] = {}
 
 
 @contextmanager
 def watched(site: CallSite) -> Iterator[None]:
-    """Let the hook know of an attempt for as long as it runs."""
+    """Let the hook know of an attempt for as long as it runs. Tasks and threads that are
+    started inside belong to it."""
     _install()
     _sites[site.api_key] = site
+    token = _place.set((site, None))
     try:
         yield
     finally:
+        _place.reset(token)
         del _sites[site.api_key]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omium.errors import ConfigError, ToolError
@@ -102,6 +103,9 @@ class PlainAdapter:
     """Runs ``entrypoint: package.module:function`` agents of ``framework: python``."""
 
     framework = "python"
+
+    def __init__(self, storage: Path | None = None) -> None:
+        """``storage`` is of no use here: plain functions write what they like."""
 
     def preload(self) -> None:
         """Nothing is slow here."""

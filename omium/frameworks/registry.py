@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from omium.errors import ConfigError, NotFound
 from omium.frameworks.protocol import Adapter
@@ -17,12 +18,14 @@ _ADAPTERS: dict[str, tuple[str, str, str | None, str]] = {
 FRAMEWORKS = tuple(_ADAPTERS)
 
 
-def adapter_of(framework: str) -> Adapter:
-    """The adapter of a framework. Raises ``NotFound``, or ``ConfigError`` naming the extra that
-    is not installed."""
+def adapter_of(framework: str, storage: Path) -> Adapter:
+    """The adapter of a framework, with a scratch folder for the framework's own files.
+
+    Raises ``NotFound``, or ``ConfigError`` naming the extra that is not installed.
+    """
     require(framework)
     module, name, _, _ = _ADAPTERS[framework]
-    return getattr(import_module(module), name)()
+    return getattr(import_module(module), name)(storage / framework)
 
 
 def require(framework: str) -> None:

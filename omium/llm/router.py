@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omium.llm.llamacpp import LlamaServer
-from omium.llm.providers import LocalRoute, ModelRoute, Provider, resolve
+from omium.llm.providers import OPENAI, LocalRoute, ModelRoute, Provider, resolve
 from omium.llm.pull import model_path, require_gguf
 from omium.llm.upstream import Upstream
 
@@ -45,7 +45,10 @@ class Router:
         Unavailable when the embedded model does not load.
         """
         route = resolve(
-            name, providers=self._settings.providers, local_models=self._settings.local_models
+            # What OpenAI's own clients send by default has no provider in front.
+            name if "/" in name else f"{OPENAI}/{name}",
+            providers=self._settings.providers,
+            local_models=self._settings.local_models,
         )
         if isinstance(route, LocalRoute):
             route = route.served_by(await self._serve_local(route))

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,6 +21,7 @@ from omium.errors import Unavailable
 
 NODE_PROCESSES = ("gcs_server", "raylet")
 END_TIMEOUT_S = 5.0
+_SCRATCH = "omium-"
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -29,9 +33,11 @@ _QUIET = {
 class RayCluster:
     """A connection to Ray. Make one with ``connect``."""
 
-    def __init__(self, *, joined: bool, processes: list[psutil.Process]) -> None:
+    def __init__(self, *, joined: bool, scratch_dir: Path, processes: list[psutil.Process]) -> None:
         self.joined = joined
         """Whether the cluster was there before, and stays."""
+        self.scratch_dir = scratch_dir
+        """A folder for files that nobody misses. Gone when this is closed."""
         self._processes = processes
         self._vital = [(p.name(), p) for p in processes if p.name() in NODE_PROCESSES]
 
@@ -45,7 +51,9 @@ class RayCluster:
         """
         os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
         before = {child.pid for child in psutil.Process().children()}
-        options: dict[str, Any] = {} if address else _local_options(settings)
+        _sweep()
+        scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+        options: dict[str, Any] = {} if address else _local_options(settings, scratch)
         try:
             ray.init(
                 address=address or "local",
@@ -55,10 +63,15 @@ class RayCluster:
                 **options,
             )
         except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+            shutil.rmtree(scratch, ignore_errors=True)
             place = f"join Ray at {address!r}" if address else "start Ray here"
             raise Unavailable(f"cannot {place}: {error}") from error
         children = [c for c in psutil.Process().children() if c.pid not in before]
-        return cls(joined=address is not None, processes=[] if address else children)
+        return cls(
+            joined=address is not None,
+            scratch_dir=scratch,
+            processes=[] if address else children,
+        )
 
     def failure(self) -> str | None:
         """Why this Ray is of no more use, if it is not: a process of its node has died."""
@@ -73,10 +86,21 @@ class RayCluster:
         if self.failure() is None:
             ray.shutdown()
         _end(mine)
+        shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
 
-def _local_options(settings: RaySettings) -> dict[str, Any]:
+def _sweep() -> None:
+    """Remove the scratch folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _local_options(settings: RaySettings, scratch: Path) -> dict[str, Any]:
     return {
+        # Ray leaves its logs and sockets behind; in a folder of ours they go with the run.
+        "_temp_dir": str(scratch),
         "num_cpus": settings.num_cpus or os.cpu_count() or 1,
         "num_gpus": 0,
         "object_store_memory": settings.object_store_mb * 1024 * 1024,

@@ -167,6 +167,7 @@ class Runtime:
             await asyncio.to_thread(cluster.close)
 
     def _runtime_config(self) -> RuntimeConfig:
+        assert self._cluster is not None
         settings = self._settings
         coordinator_port, gateway_port = _free_ports(2)
         return RuntimeConfig(
@@ -177,6 +178,7 @@ class Runtime:
             secret=secrets.token_bytes(32),
             api_key=f"omium-{secrets.token_hex(16)}",
             data_dir=settings.data_dir,
+            scratch_dir=self._cluster.scratch_dir,
             blobs_url=settings.blobs,
             s3=s3_options(settings),
             capacity=settings.pool.capacity,

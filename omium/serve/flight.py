@@ -19,6 +19,8 @@ from omium.execution.calls import Replay, Run
 from omium.execution.events import CallCompleted, CallFailed
 from omium.execution.records import CallKey, Failure, Usage
 from omium.frameworks.scope import Scope
+from omium.llm.guided_tools import as_tool_call, forced_tools, guided_request
+from omium.llm.providers import LOCAL
 from omium.llm.router import Router
 from omium.llm.wire import chunks_of, merge_chunks, usage_of
 
@@ -181,6 +183,10 @@ class Pilot:
         being sent, so that nobody takes an answer for whole before it is on record."""
         upstream, route = await self._router.route(str(body.get("model", "")))
         request = {**body, "model": route.model}
+        forced = forced_tools(body) if route.provider.name == LOCAL else []
+        if forced:
+            completion = await upstream.complete(guided_request(request, forced))
+            return as_tool_call(completion, forced, route.name), route.name
         if not body.get("stream"):
             return await upstream.complete(request), route.name
         options = body.get("stream_options") or {}

@@ -39,7 +39,7 @@ from omium.frameworks.scope import (
     decode_scope,
 )
 from omium.llm.router import Router
-from omium.llm.wire import error_body, sse_encode, wants_usage
+from omium.llm.wire import error_body, read_json, sse_encode, wants_usage
 from omium.serve.flight import Flight, Pilot
 from omium.types import AgentName, ExecutionId
 
@@ -102,12 +102,16 @@ class Gateway:
         return self.url
 
     async def stop(self) -> None:
-        self._server.should_exit = True
-        if self._serving is not None:
-            await self._serving
+        """Stop at once. Connections are broken, as in a crash: who asked will ask again."""
+        self._server.should_exit = self._server.force_exit = True
+        for connection in list(self._server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
         for task in list(self._tasks):
             task.cancel()
         await self._link.close()
+        if self._serving is not None:
+            await self._serving
         await self._router.close()
 
     def _app(self) -> FastAPI:
@@ -117,7 +121,7 @@ class Gateway:
         return app
 
     async def _healthz(self) -> Response:
-        return JSONResponse({"status": "ok", "flights": len(self._flights)})
+        return JSONResponse({"status": "ok", "flights": len(self._tasks)})
 
     async def _chat(self, request: Request) -> Response:
         try:
@@ -148,12 +152,12 @@ class Gateway:
 
     def _flight(self, body: dict[str, Any], scope: Scope | None) -> Flight:
         """The call under way that answers ``body``, begun now unless it was before."""
-        if len(self._flights) >= FLIGHTS_MAX:
-            raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
         key = _call_key(body, scope) if scope is not None else None
         name = (scope.execution_id, scope.agent, key) if scope is not None and key else None
         flight = self._flights.get(name) if name is not None else None
         if flight is None:
+            if len(self._tasks) >= FLIGHTS_MAX:
+                raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
             flight = Flight()
             if name is not None:
                 self._flights[name] = flight
@@ -195,10 +199,10 @@ async def _body(request: Request) -> dict[str, Any]:
         if len(data) > BODY_BYTES_MAX:
             raise ModelRefused("omium", 413, f"the request is over {BODY_BYTES_MAX} bytes")
     try:
-        body = json.loads(bytes(data))
-    except ValueError as error:
-        raise InputError(f"the request is not JSON: {error}") from error
-    if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        body = read_json(bytes(data))
+    except ProtocolError as error:
+        raise InputError(f"the request is not a JSON object: {error}") from error
+    if not isinstance(body.get("messages"), list):
         raise InputError("the request is not a chat completion: it has no list of messages")
     return body
 

@@ -90,6 +90,7 @@ async def test_rules_match_in_order_and_are_used_up() -> None:
         assert said == ["first", "first", '{"n": 1}']
         assert await _content(client, "x", seed=7) == "seed 7"
         assert await _content(client, "x") == "echo: x"
+        await asyncio.to_thread(provider.wait, answered=5)
         assert [call.rule for call in provider.calls] == [0, 0, 1, 4, None]
 
 
@@ -179,6 +180,7 @@ async def test_errors_come_in_openais_shape() -> None:
                 await _say(client)
             with pytest.raises(openai.AuthenticationError):
                 await client.models.list()
+        await asyncio.to_thread(provider.wait, answered=4)
         assert [call.status for call in provider.calls] == [429, 503, 404, 401]
 
 
@@ -188,6 +190,7 @@ async def test_a_request_that_is_none_is_refused_and_counted(content: bytes) -> 
         answer = await http.post(f"{provider.base_url}/chat/completions", content=content)
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+        await asyncio.to_thread(provider.wait, answered=1)
         assert (provider.received, provider.calls[0].status) == (1, 400)
 
 
@@ -201,6 +204,7 @@ async def test_a_dropped_answer_never_looks_whole(stream: bool, after: int) -> N
         with pytest.raises(httpx.RemoteProtocolError):
             await http.post(url, json=body)
         assert (await http.post(url, json=body)).status_code == 200
+        await asyncio.to_thread(provider.wait, answered=2)
         assert [call.sent for call in provider.calls] == [False, True]
 
 
@@ -228,7 +232,7 @@ async def test_a_delay_is_waited_out_and_stopping_cuts_it_short() -> None:
             assert await _content(client, "x") == "late"
             assert clock.time() - began >= 0.29
             waiting = asyncio.create_task(_say(client))
-            await asyncio.to_thread(provider.wait, received=2)
+            await asyncio.to_thread(provider.wait, received=2, answered=1)
             began = clock.time()
         assert clock.time() - began < 5
         with pytest.raises(openai.APIConnectionError):
@@ -279,6 +283,7 @@ async def test_calls_are_recorded_in_memory_and_in_the_file(tmp_path: Path) -> N
         async for _ in await _say(client, "x", stream=True):
             pass
         await _say(client, "y")
+        await asyncio.to_thread(provider.wait, answered=3)
         calls = provider.calls
         assert calls[0].body["messages"][0]["content"] == "x"
     assert read_calls(log) == calls

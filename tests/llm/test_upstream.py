@@ -161,6 +161,22 @@ async def test_nobody_there_is_unreachable() -> None:
             await upstream.complete(ASK)
 
 
+async def test_a_proxy_is_for_what_lies_beyond_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with ScriptedProvider() as proxy, ScriptedProvider() as provider:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with Upstream(_provider(provider.base_url)) as upstream:
+            await upstream.complete(ASK)
+        assert (proxy.received, provider.received) == (0, 1)
+        async with Upstream(_provider(BASE_URL)) as upstream:
+            with pytest.raises(ModelRefused):
+                await upstream.complete(ASK)
+        assert provider.received == 1
+
+
 async def test_the_model_named_by_the_rule_decides_over_one_connection_pool() -> None:
     rules = [Rule(when=When(model=name), answer=Answer(content=name)) for name in ("a", "b")]
     async with (

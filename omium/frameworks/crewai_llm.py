@@ -1,0 +1,69 @@
+"""CrewAI's OpenAI client with two habits that small models need.
+
+Every answer that has a schema is asked for under it (``response_format``), and a task may be
+told to call its tool before it answers. CrewAI itself leaves tool choice to the model and
+sends no schema beside tools.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crewai.llms.providers.openai.completion import OpenAICompletion
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """How a task's answers are asked for: under ``schema``, and with ``tool_first`` only after
+    one of its tools was called."""
+
+    schema: dict[str, Any] | None
+    tool_first: bool
+
+
+class GuidedLLM(OpenAICompletion):
+    """``shapes`` holds the shape of each task by the task's name."""
+
+    shapes: dict[str, TaskShape] = Field(default_factory=dict, exclude=True)
+
+    def _handle_completion(
+        self, params: dict[str, Any], *args: Any, from_task: Any = None, **kwargs: Any
+    ) -> Any:
+        shaped = self._shaped(params, from_task)
+        return super()._handle_completion(shaped, *args, from_task=from_task, **kwargs)
+
+    async def _ahandle_completion(
+        self, params: dict[str, Any], *args: Any, from_task: Any = None, **kwargs: Any
+    ) -> Any:
+        shaped = self._shaped(params, from_task)
+        return await super()._ahandle_completion(shaped, *args, from_task=from_task, **kwargs)
+
+    def _shaped(self, params: dict[str, Any], from_task: Any) -> dict[str, Any]:
+        shape = self.shapes.get(getattr(from_task, "name", None) or "")
+        return params if shape is None else shaped(params, shape)
+
+
+def shaped(params: dict[str, Any], shape: TaskShape) -> dict[str, Any]:
+    """The request ``params`` as ``shape`` wants it."""
+    params = dict(params)
+    tools = params.get("tools") or []
+    called = any(message.get("role") == "tool" for message in params["messages"])
+    if tools and shape.tool_first and not called:
+        params["tool_choice"] = (
+            {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
+            if len(tools) == 1
+            else "required"
+        )
+        params["parallel_tool_calls"] = False
+        return params
+    if tools and shape.tool_first:
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            params.pop(name, None)
+    if shape.schema is not None:
+        params["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": shape.schema},
+        }
+    return params

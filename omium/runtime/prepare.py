@@ -1,0 +1,62 @@
+"""From what a user hands over to what can be submitted: workflow, inputs and import paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omium.config import Settings
+from omium.definitions import (
+    Workflow,
+    load_workflow,
+    validate_inputs,
+    workflow_from,
+)
+from omium.frameworks.registry import FRAMEWORKS
+from omium.runtime.runtime import check_workflow
+from omium.types import Json
+
+Definition = Workflow | Mapping[str, Any] | Path | str
+"""A workflow, its definition as a mapping, or the path of a file that holds one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What can be submitted. ``model`` overrides that of every agent where it is not empty."""
+
+    workflow: Workflow
+    inputs: dict[str, Json]
+    model: str
+    import_paths: tuple[str, ...]
+
+
+def prepare(
+    definition: Definition,
+    inputs: Mapping[str, Json] | None,
+    settings: Settings,
+    *,
+    model: str | None = None,
+) -> Prepared:
+    """Check everything that can be checked before anything is started.
+
+    Entrypoints are looked up in the folder of the definition's file, then in the working
+    directory. Raises ``DefinitionError``, ``InputError``, ``ConfigError`` or ``NotFound``.
+    """
+    paths = [str(Path.cwd())]
+    if isinstance(definition, str | Path):
+        workflow = load_workflow(Path(definition), frameworks=FRAMEWORKS)
+        paths.insert(0, str(Path(definition).absolute().parent))
+    else:
+        workflow = workflow_from(definition, frameworks=FRAMEWORKS)
+    if workflow.model is None and settings.model is not None:
+        workflow = workflow.model_copy(update={"model": settings.model})
+    valid = validate_inputs(workflow, dict(inputs or {}))
+    check_workflow(workflow, settings, model)
+    return Prepared(
+        workflow=workflow,
+        inputs=valid,
+        model=model or "",
+        import_paths=tuple(dict.fromkeys(paths)),
+    )
