@@ -112,7 +112,7 @@ class Coordinator:
             on_ready=self._connections.add,
             on_closed=self._closed,
         )
-        self._ticker = asyncio.create_task(self._tick(), name="omium-tick")
+        self._ticker = asyncio.create_task(self._ticks(), name="omium-tick")
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self, *, end_workers: bool = True) -> None:
@@ -127,10 +127,14 @@ class Coordinator:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _tick(self) -> None:
+    def tick(self) -> None:
+        """Look at the clock; it is done every ``TICK_S`` seconds without being asked."""
+        self._supervisor.tick()
+
+    async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._supervisor.tick()
+            self.tick()
 
     def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
         handler = self._handlers.get(type(message))

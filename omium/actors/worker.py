@@ -136,7 +136,7 @@ class Worker:
             epoch=lease.epoch,
             gateway_url=lease.gateway_url,
             # The suffix tells attempts in one process apart; the gateway ignores it.
-            api_key=f"{self._api_key}.{self._attempts_made}",
+            api_key=f"{self._api_key}.{self._id}.{self._attempts_made}",
         )
         key = (lease.execution_id, lease.agent)
         running = self._attempts.get(key)

@@ -83,7 +83,7 @@ def decide_call(
         # A provider's failure says nothing that a model said: asking again is right.
         if key.kind == "llm":
             return Run(effect_key=effect_key, retry_of=call.index)
-        failure = call.failure or Failure(kind="tool", message="decided to have failed")
+        failure = call.failure or Failure(kind="tool", message="no reason is on record")
         return ReplayFailure(call=call.index, failure=failure)
     if key.kind == "llm" or idempotent or call.epoch == epoch:
         return Run(effect_key=call.effect_key or effect_key, retry_of=call.index)

@@ -21,10 +21,13 @@ from omium.execution.events import (
     Created,
     Entry,
     Event,
+    Resumed,
     StepCompleted,
     StepStarted,
 )
+from omium.execution.machine import DECIDED_FAILURE, create, evolve
 from omium.execution.records import Origin, Payload
+from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName
 
 
@@ -61,13 +64,13 @@ def fork_events(
 
 
 def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]:
-    finished = {
-        (entry.event.agent, entry.event.step)
-        for entry in entries
-        if isinstance(entry.event, StepCompleted)
+    calls = {
+        call.index: call
+        for agent in _resumed(entries).agents.values()
+        for call in agent.calls.values()
+        if call.status != "open"
     }
-    done = {entry.event.agent for entry in entries if isinstance(entry.event, AgentCompleted)}
-    outcomes = {
+    recorded = {
         entry.event.call: entry.event
         for entry in entries
         if isinstance(entry.event, CallCompleted | CallFailed)
@@ -84,17 +87,32 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]
             case StepStarted() if (event.agent, event.step) not in started:
                 started.add((event.agent, event.step))
                 events.append(event)
-            case CallIntended() if (
-                (event.agent, event.step) not in finished
-                and event.agent not in done
-                and entry.index in outcomes
-            ):
+            case CallIntended() if entry.index in calls:
+                outcome = recorded.get(entry.index) or _decided(event, calls[entry.index])
                 events.append(event)
                 # The created event is at 1, so the intent just copied is at len(events) + 1.
-                events.append(replace(outcomes[entry.index], call=len(events) + 1))
+                events.append(replace(outcome, call=len(events) + 1))
             case _:
                 pass
     return events
+
+
+def _resumed(entries: Sequence[Entry]) -> ExecutionState:
+    """The state at the point of the fork. Where that is a failure, the fork goes on as the
+    origin would when resumed: what stopped it is tried again."""
+    state = create(entries[0])
+    for entry in entries[1:]:
+        evolve(state, entry)
+    if state.status == "failed":
+        evolve(state, replace(entries[-1], index=state.index + 1, sequence=0, event=Resumed()))
+    return state
+
+
+def _decided(intent: CallIntended, call: CallState) -> CallCompleted | CallFailed:
+    """The outcome of a call that somebody decided about, as if it had been recorded."""
+    if call.response is not None:
+        return CallCompleted(agent=intent.agent, call=call.index, response=call.response)
+    return CallFailed(agent=intent.agent, call=call.index, failure=DECIDED_FAILURE)
 
 
 def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 ``TRANSITIONS`` is the whole of the status machine. ``check`` refuses what may not happen and
 changes nothing; ``evolve`` changes the state by one event and cannot fail. A replica applies
-``check`` then ``evolve`` to each append in log order, so every replica reaches the same state.
+``check`` then ``evolve`` to each append in log order, so every replica reaches the same state,
+and so does whoever folds the entries that came of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from omium.execution.events import (
     AgentCompleted,
@@ -34,7 +36,7 @@ from omium.execution.events import (
     StepStarted,
     type_of,
 )
-from omium.execution.records import Usage, Writer
+from omium.execution.records import Failure, Usage, Writer
 from omium.execution.state import AgentState, CallState, ExecutionState, Pause
 from omium.types import AgentName, Status
 
@@ -64,6 +66,8 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("queued", AttemptStarted): "running",
     ("queued", Resumed): "queued",
     ("queued", Paused): "paused",
+    # All agents were done already: in what a fork copied, or before the runtime went.
+    ("queued", Completed): "completed",
     ("queued", Failed): "failed",
     ("queued", Cancelled): "cancelled",
     **{("running", event): "running" for event in _PROGRESS},
@@ -90,9 +94,14 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
 }
 """(status before, event) → status after. What is absent is refused."""
 
+DECIDED_FAILURE = Failure(kind="tool", message="decided to have failed")
+"""What is raised for a call whose unknown outcome somebody decided to be a failure."""
+
 
 def check(state: ExecutionState | None, append: Append) -> Refusal | None:
     """Whether the whole of ``append`` may be written after ``state``."""
+    if not append.events:
+        return Refusal(code="conflict", message="an append carries at least one event")
     status: Status | None = state.status if state is not None else None
     if state is not None and isinstance(append.events[0], Created):
         return Refusal(code="exists", message=f"execution {append.execution_id} exists")
@@ -100,8 +109,9 @@ def check(state: ExecutionState | None, append: Append) -> Refusal | None:
         refusal = _check_writer(state, append.writer)
         if refusal is not None:
             return refusal
-    finished: set[tuple[AgentName, str]] = set()
-    for event in append.events:
+    # What earlier events of this append settle, since ``state`` does not show it yet.
+    settled: set[Hashable] = set()
+    for position, event in enumerate(append.events):
         following = TRANSITIONS.get((status, type(event)))
         if following is None:
             if status is None:
@@ -111,11 +121,54 @@ def check(state: ExecutionState | None, append: Append) -> Refusal | None:
                 message=f"{type_of(event)} cannot happen to a {status} execution",
             )
         status = following
-        if state is not None:
-            refusal = _check_event(state, append, event, finished)
-            if refusal is not None:
-                return refusal
+        if state is None:
+            return _check_beginning(append)
+        refusal = _check_event(state, append, event)
+        if refusal is not None:
+            return refusal
+        claim = _claim(state, event)
+        if claim in settled:
+            return Refusal(
+                code="conflict", message=f"{type_of(event)} twice, at position {position}"
+            )
+        if claim is not None:
+            settled.add(claim)
     return None
+
+
+def _check_beginning(append: Append) -> Refusal | None:
+    """Check a whole new journal, whose later events are about what the earlier ones say."""
+    state: ExecutionState | None = None
+    for index, event in enumerate(append.events, start=1):
+        entry = Entry(
+            execution_id=append.execution_id, index=index, at_ms=append.at_ms, event=event
+        )
+        if state is None:
+            state = create(entry)
+            continue
+        refusal = check(state, replace(append, events=(event,)))
+        if refusal is not None:
+            return Refusal(code="conflict", message=f"at index {index}: {refusal.message}")
+        evolve(state, entry)
+    return None
+
+
+def _claim(state: ExecutionState, event: Event) -> Hashable:
+    """What ``event`` settles once and for all; None where it may come again."""
+    match event:
+        case StepCompleted():
+            return ("step", event.agent, event.step)
+        case AgentCompleted():
+            return ("output", event.agent)
+        case CallCompleted() | CallFailed() | CallDecided():
+            return ("call", event.call)
+        case CallIntended():
+            known = state.agents[event.agent].calls.get(event.key)
+            return ("call", known.index if known is not None else (event.agent, event.key))
+        case AttemptStarted():
+            return ("epoch", event.epoch)
+        case _:
+            return None
 
 
 def _check_writer(state: ExecutionState | None, writer: Writer) -> Refusal | None:
@@ -142,24 +195,44 @@ def _check_writer(state: ExecutionState | None, writer: Writer) -> Refusal | Non
     return None
 
 
-def _check_event(
-    state: ExecutionState, append: Append, event: Event, finished: set[tuple[AgentName, str]]
-) -> Refusal | None:
+def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal | None:
+    name = _agent_of(event)
+    agent = state.agents.get(name) if name is not None else None
+    if name is not None and agent is None:
+        return Refusal(code="not_found", message=f"no agent {name!r} in the execution")
+    writer = append.writer
+    if writer is not None and not (isinstance(event, _PROGRESS) and name == writer.agent):
+        return Refusal(
+            code="conflict",
+            message=f"an attempt of {writer.agent!r} cannot append {type_of(event)}"
+            + (f" of {name!r}" if name not in (None, writer.agent) else ""),
+        )
     if isinstance(event, AttemptStarted):
         return _check_lease(state, event)
     if isinstance(event, StepCompleted):
-        agent = state.agents.get(event.agent)
-        step = (event.agent, event.step)
-        if agent is None or event.step in agent.steps or step in finished:
+        if agent is not None and event.step in agent.steps:
             return Refusal(code="conflict", message=f"step {event.step!r} is complete already")
-        finished.add(step)
+    elif isinstance(event, AgentCompleted):
+        if agent is not None and agent.status == "completed":
+            return Refusal(code="conflict", message=f"agent {name!r} is complete already")
+    elif isinstance(event, CallIntended):
+        known = agent.calls.get(event.key) if agent is not None else None
+        if known is not None and known.status == "completed":
+            return Refusal(
+                code="conflict", message=f"the call was answered already, see index {known.index}"
+            )
     elif isinstance(event, CallCompleted | CallFailed | CallDecided):
         found = state.call_at(event.call)
-        if found is None or found[1].status != "open":
+        if found is None or found[0].name != name or found[1].status != "open":
+            fact = writer is None and not isinstance(event, CallDecided)
             return Refusal(
-                code="duplicate" if append.writer is None else "conflict",
+                code="duplicate" if fact else "conflict",
                 message=f"call {event.call} is not open",
             )
+        if isinstance(event, CallDecided) and (event.decision == "answer") != (
+            event.response is not None
+        ):
+            return Refusal(code="conflict", message="an answer, and nothing else, has a response")
     elif isinstance(event, Completed):
         waiting = [agent.name for agent in state.agents.values() if agent.status != "completed"]
         if waiting:
@@ -167,10 +240,18 @@ def _check_event(
     return None
 
 
+def _agent_of(event: Event) -> AgentName | None:
+    match event:
+        case FailureRecorded() | Failed():
+            return event.failure.agent
+        case Created() | Paused() | Resumed() | Completed() | Cancelled():
+            return None
+        case _:
+            return event.agent
+
+
 def _check_lease(state: ExecutionState, event: AttemptStarted) -> Refusal | None:
-    agent = state.agents.get(event.agent)
-    if agent is None:
-        return Refusal(code="not_found", message=f"no agent {event.agent!r} in the execution")
+    agent = state.agents[event.agent]
     if agent.status != "waiting":
         return Refusal(code="conflict", message=f"agent {event.agent!r} is {agent.status}")
     if event.epoch <= state.epoch:
@@ -210,14 +291,16 @@ def create(entry: Entry) -> ExecutionState:
     )
 
 
-def evolve(state: ExecutionState, entry: Entry, writer: Writer | None = None) -> None:
+def evolve(state: ExecutionState, entry: Entry) -> None:
     """Change ``state`` by one entry that ``check`` has let through."""
     event = entry.event
     state.index = entry.index
     state.updated_ms = entry.at_ms
     state.status = TRANSITIONS[state.status, type(event)]
-    if writer is not None and writer.sequence:
-        state.agents[writer.agent].sequence = writer.sequence
+    if entry.sequence:
+        for agent in state.agents.values():
+            if agent.epoch == entry.epoch:
+                agent.sequence = entry.sequence
     if state.origin is not None and state.totals.attempts == 0:
         state.forced_until = entry.index
     match event:
@@ -240,20 +323,21 @@ def evolve(state: ExecutionState, entry: Entry, writer: Writer | None = None) ->
             if failure.agent is not None:
                 state.agents[failure.agent].failures += 1
         case Paused():
-            agent_name = None
             found = state.call_at(event.call) if event.call else None
-            if found is not None:
-                agent_name = found[0].name
-            state.pause = Pause(event.reason, event.detail, event.call, agent_name)
+            name = found[0].name if found is not None else None
+            state.pause = Pause(event.reason, event.detail, event.call, name)
+            if event.reason == "outcome_unknown" and (found is None or found[1].status != "open"):
+                _call_was_answered(state.pause)
             _release_all(state)
         case Resumed():
+            for agent in state.agents.values():
+                agent.losses = agent.failures = 0
+                if state.failure is not None and state.failure.agent in (None, agent.name):
+                    _forget_last_failure(agent)
             state.pause = None
             state.failure = None
             state.awake_ms = entry.at_ms
             _release_all(state)
-            for agent in state.agents.values():
-                agent.losses = agent.failures = 0
-                _forget_last_failure(agent)
         case Completed(sinks=sinks):
             state.result = sinks
         case Failed(failure=failure):
@@ -300,6 +384,8 @@ def _evolve_call(
     entry: Entry,
 ) -> None:
     agent.touched_ms = entry.at_ms
+    # What a fork copied was made, and paid for, by its origin.
+    copied = entry.index <= state.forced_until
     if isinstance(event, CallIntended):
         # A second intent for the same key is the same call, tried again.
         agent.calls[event.key] = CallState(
@@ -311,6 +397,8 @@ def _evolve_call(
             idempotent=event.idempotent,
             effect_key=event.effect_key,
         )
+        if copied:
+            return
         if event.key.kind == "llm":
             state.totals.llm_calls += 1
         else:
@@ -324,7 +412,8 @@ def _evolve_call(
     match event:
         case CallCompleted():
             call.status, call.response = "completed", event.response
-            _add_usage(state, event.usage)
+            if not copied:
+                _add_usage(state, event.usage)
         case CallFailed(failure=failure):
             call.status, call.failure = "failed", failure
         case CallDecided(decision="retry"):
@@ -332,7 +421,15 @@ def _evolve_call(
         case CallDecided(decision="answer", response=response):
             call.status, call.response = "completed", response
         case CallDecided():
-            call.status = "failed"
+            call.status, call.failure = "failed", DECIDED_FAILURE
+    pause = state.pause
+    if pause is not None and pause.call == event.call and not isinstance(event, CallDecided):
+        _call_was_answered(pause)
+
+
+def _call_was_answered(pause: Pause) -> None:
+    pause.reason = "outcome_known"
+    pause.detail = f"call {pause.call} has an outcome after all; resume to go on"
 
 
 def _add_usage(state: ExecutionState, usage: Usage) -> None:
@@ -360,8 +457,9 @@ def _forget_last_failure(agent: AgentState) -> None:
     """Let the call that ended an attempt be made again.
 
     A failed call that the agent saw and went on from is part of its past and is replayed.
-    One that nothing follows is what stopped it, and resuming means to try that again.
+    One that nothing follows is what stopped it, and resuming means to try that again, unless
+    it failed by decision: then nobody knows what it did, and it was to be left alone.
     """
     last = max(agent.calls.values(), key=lambda call: call.index, default=None)
-    if last is not None and last.status == "failed":
+    if last is not None and last.status == "failed" and last.failure != DECIDED_FAILURE:
         del agent.calls[last.key]

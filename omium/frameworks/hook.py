@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ from omium.frameworks.scope import (
     Scope,
     encode_scope,
 )
+from omium.llm.wire import SseDecoder
 from omium.types import AgentName, ExecutionId, TenantId
 
 GATEWAY_WAIT_S = 60.0
@@ -165,6 +166,70 @@ def _heed(site: CallSite, response: httpx.Response) -> None:
             response.headers[ERROR_HEADER], type=tuple[str, list[Any]]
         )
         site.model_error = (kind, arguments)
+        return
+    # Whatever went wrong earlier, the agent has got over it.
+    site.model_error, site.gateway_lost = None, False
+    stream = response.stream
+    if isinstance(stream, httpx.AsyncByteStream) and not response.is_closed:
+        response.stream = _AsyncStream(stream, _Watch(site, response))
+    elif isinstance(stream, httpx.SyncByteStream) and not response.is_closed:
+        response.stream = _BlockingStream(stream, _Watch(site, response))
+
+
+class _Watch:
+    """Takes note of how a streamed answer ends, when it does not end well."""
+
+    def __init__(self, site: CallSite, response: httpx.Response) -> None:
+        self._site = site
+        kind = response.headers.get("content-type", "")
+        self._decoder = SseDecoder() if kind.startswith("text/event-stream") else None
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        try:
+            yield
+        except _GATEWAY_LOST:
+            self._site.gateway_lost = True
+            raise
+
+    def see(self, block: bytes) -> None:
+        for event in self._decoder.feed(block) if self._decoder is not None else ():
+            # Errors begin so, as the gateway writes them; all else is not looked into.
+            if event.startswith(b'{"error":'):
+                told = msgspec.json.decode(event, type=_StreamError).omium
+                self._site.model_error = told or self._site.model_error
+
+
+class _StreamError(msgspec.Struct):
+    omium: tuple[str, list[Any]] | None = None
+
+
+class _BlockingStream(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, watch: _Watch) -> None:
+        self._stream, self._watch = stream, watch
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._watch.lost():
+            for block in self._stream:
+                self._watch.see(block)
+                yield block
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _AsyncStream(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, watch: _Watch) -> None:
+        self._stream, self._watch = stream, watch
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._watch.lost():
+            async for block in self._stream:
+                self._watch.see(block)
+                yield block
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Patience:

@@ -23,6 +23,9 @@ CONTROL_HEADER = "x-omium-control"
 ERROR_HEADER = "x-omium-error"
 """On an error of the gateway: the kind of the Omium error, with its arguments as JSON."""
 
+ERROR_FIELD = "omium"
+"""The same, in the event of an error that breaks off a stream."""
+
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """Where an LLM call stands: what the header carries, as base64 of JSON.

@@ -28,6 +28,7 @@ from omium.errors import ConfigError, OmiumError, StorageUnwritable, Unavailable
 from omium.frameworks.registry import require
 from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
 from omium.llm.router import RouterSettings, local_path
+from omium.runtime.endpoint import Endpoint, publish, withdraw
 from omium.runtime.local_ray import RayCluster
 from omium.serve.ray_edge import GatewayActor
 from omium.storage.blobs import S3Options
@@ -67,6 +68,7 @@ class Runtime:
         self._actors: list[Any] = []
         self._client: Client | None = None
         self._config: RuntimeConfig | None = None
+        self._endpoint: Endpoint | None = None
 
     @property
     def client(self) -> Client:
@@ -98,9 +100,7 @@ class Runtime:
         router = router_settings(settings)
         address = settings.ray_address
         self._report(f"joining Ray at {address}" if address else "starting Ray")
-        self._cluster = await asyncio.to_thread(
-            RayCluster.connect, address, settings.ray, show_worker_output=self._show_worker_output
-        )
+        await self._connect(address)
         self._report("starting the coordinator and the gateway")
         self._config = config = self._runtime_config()
         node = _this_node()
@@ -121,6 +121,29 @@ class Runtime:
             config.coordinator, config.secret, blobs=config.blobs(), clock=self._clock
         )
         self._client.open()
+        self._endpoint = Endpoint(
+            host=config.host,
+            port=config.coordinator_port,
+            secret=config.secret.hex(),
+            pid=config.driver_pid,
+        )
+        publish(settings.data_dir, self._endpoint)
+
+    async def _connect(self, address: str | None) -> None:
+        connecting = asyncio.create_task(
+            asyncio.to_thread(
+                RayCluster.connect,
+                address,
+                self._settings.ray,
+                show_worker_output=self._show_worker_output,
+            )
+        )
+        try:
+            self._cluster = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped, and what it starts has to be ended.
+            self._cluster = await connecting
+            raise
 
     async def _ready(self, actor: Any) -> None:
         ready = asyncio.wrap_future(actor.ready.remote().future())
@@ -152,6 +175,9 @@ class Runtime:
 
     async def stop(self) -> None:
         """End everything that was started. What was acknowledged is on disk already."""
+        if self._endpoint is not None:
+            endpoint, self._endpoint = self._endpoint, None
+            withdraw(self._settings.data_dir, endpoint)
         alive = self._cluster is not None and self._cluster.failure() is None
         if self._client is not None:
             client, self._client = self._client, None

@@ -14,7 +14,7 @@ from typing import Any
 from omium.actors import messages as m
 from omium.actors.attempt import CALL_DEADLINE_S, Blobs, payload_of, value_of
 from omium.actors.transport import Link
-from omium.errors import AttemptFenced, OmiumError, PlatformError, ProtocolError
+from omium.errors import AttemptFenced, OmiumError, PlatformError, ProtocolError, Unavailable
 from omium.execution.calls import Replay, Run
 from omium.execution.events import CallCompleted, CallFailed
 from omium.execution.records import CallKey, Failure, Usage
@@ -108,6 +108,9 @@ class Pilot:
                 completion = await self._journaled(flight, body, scope, key)
         except (OmiumError, AttemptFenced) as error:
             flight.crash(error)
+        except asyncio.CancelledError:
+            flight.crash(Unavailable("the gateway is stopping"))
+            raise
         except Exception as error:
             flight.crash(PlatformError(f"the gateway failed: {type(error).__name__}: {error}"))
             raise

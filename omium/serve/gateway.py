@@ -33,6 +33,7 @@ from omium.execution.calls import canonical_chat_request, digest_of
 from omium.execution.records import CallKey
 from omium.frameworks.scope import (
     CONTROL_HEADER,
+    ERROR_FIELD,
     ERROR_HEADER,
     SCOPE_HEADER,
     Scope,
@@ -138,8 +139,7 @@ class Gateway:
             return _error_response(409, str(fenced), "attempt_fenced", {CONTROL_HEADER: "fenced"})
         except OmiumError as error:
             # As JSON in ASCII: a header holds nothing else.
-            arguments = [part[:500] if isinstance(part, str) else part for part in error.args]
-            told = {ERROR_HEADER: json.dumps([error.kind, arguments])}
+            told = {ERROR_HEADER: json.dumps(_told(error))}
             return _error_response(_status(error), str(error), error.kind, told)
 
     def _authorized(self, request: Request) -> bool:
@@ -212,9 +212,15 @@ async def _events(flight: Flight, *, usage: bool) -> AsyncIterator[bytes]:
         async for chunk in flight.chunks(usage=usage):
             yield sse_encode(chunk)
     except OmiumError as error:
-        yield sse_encode(error_body(str(error), kind=error.kind))
+        # The headers have left, so what they would say of the error goes with it.
+        yield sse_encode({**error_body(str(error), kind=error.kind), ERROR_FIELD: _told(error)})
         return
     yield b"data: [DONE]\n\n"
+
+
+def _told(error: OmiumError) -> list[Any]:
+    """An error's kind and arguments, for the hook to make it again."""
+    return [error.kind, [part[:500] if isinstance(part, str) else part for part in error.args]]
 
 
 def _status(error: OmiumError) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -48,6 +49,12 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
 COLUMNS = ExecutionRow.__struct_fields__
 
 
+def row_checksum(row: ExecutionRow) -> int:
+    """What is stored beside a row to tell whether it is still what was written."""
+    body = msgspec.msgpack.encode(msgspec.structs.astuple(row))
+    return checksum(body, "executions", row.id)
+
+
 class Journal:
     """The readable side of a replica, over one SQLite connection."""
 
@@ -69,18 +76,24 @@ class Journal:
         self, execution_id: str, *, after: int = 0, limit: int = PAGE_ROWS_MAX
     ) -> list[Entry]:
         """At most ``limit`` entries with an index above ``after``, in order, without gaps."""
-        with translated(self._path):
+        limit = _bounded(limit)
+        with translated(self._path), self._snapshot():
             rows = self._connection.execute(
-                "SELECT idx, at_ms, epoch, body, crc FROM journal "
+                "SELECT idx, at_ms, epoch, sequence, body, crc FROM journal "
                 "WHERE execution = ? AND idx > ? ORDER BY idx LIMIT ?",
                 (execution_id, after, limit),
             ).fetchall()
+            known = self._connection.execute(
+                "SELECT last_index FROM executions WHERE id = ?", (execution_id,)
+            ).fetchone()
+        end, last = after + len(rows), known[0] if known is not None else 0
         entries: list[Entry] = []
-        for expected, (index, at_ms, epoch, body, crc) in enumerate(rows, start=after + 1):
+        for expected, row in enumerate(rows, start=after + 1):
+            index, at_ms, epoch, sequence, body, crc = row
             where = f"{execution_id}@{expected}"
             if index != expected:
                 raise CorruptRecord(where, f"missing; the next one is {index}")
-            if checksum(body, execution_id, index, at_ms, epoch) != crc:
+            if checksum(body, execution_id, index, at_ms, epoch, sequence) != crc:
                 raise CorruptRecord(where, "its checksum does not match")
             entries.append(
                 Entry(
@@ -88,10 +101,27 @@ class Journal:
                     index=index,
                     at_ms=at_ms,
                     epoch=epoch,
+                    sequence=sequence,
                     event=decode_event(body, where),
                 )
             )
+        if len(rows) < limit and end < last:
+            raise CorruptRecord(f"{execution_id}@{end + 1}", f"missing; the last one is {last}")
+        if rows and end > last:
+            raise CorruptRecord(f"{execution_id}@{end}", f"the list says that {last} is the last")
         return entries
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Let several reads see one state, though another process may write between them."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def all_entries(self, execution_id: str) -> Iterator[Entry]:
         """The whole journal of one execution, read page by page."""
@@ -108,19 +138,7 @@ class Journal:
                 state = create(entry)
             else:
                 evolve(state, entry)
-        if state is not None:
-            row = self._row(execution_id)
-            if row is None or row.last_index != state.index:
-                last = 0 if row is None else row.last_index
-                raise CorruptRecord(
-                    f"{execution_id}@{state.index + 1}",
-                    f"the journal ends at {state.index}, the index says {last}",
-                )
         return state
-
-    def _row(self, execution_id: str) -> ExecutionRow | None:
-        rows = self.executions(execution_id=execution_id, tenant=None, limit=1)
-        return rows[0] if rows else None
 
     def executions(
         self,
@@ -148,11 +166,17 @@ class Journal:
             values.extend(statuses)
         with translated(self._path):
             rows = self._connection.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM executions WHERE {' AND '.join(clauses)} "
-                "ORDER BY id DESC LIMIT ?",
-                (*values, min(limit, PAGE_ROWS_MAX)),
+                f"SELECT {', '.join(COLUMNS)}, crc FROM executions "
+                f"WHERE {' AND '.join(clauses)} ORDER BY id DESC LIMIT ?",
+                (*values, _bounded(limit)),
             ).fetchall()
-        return [ExecutionRow(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        found: list[ExecutionRow] = []
+        for *values, crc in rows:
+            row = ExecutionRow(**dict(zip(COLUMNS, values, strict=True)))
+            if row_checksum(row) != crc:
+                raise CorruptRecord(f"{row.id} in the list", "its checksum does not match")
+            found.append(row)
+        return found
 
     def find(self, prefix: str) -> ExecutionId:
         """The one execution whose id is or begins with ``prefix``. Raises ``NotFound``."""
@@ -166,3 +190,8 @@ class Journal:
             hint = "more than one begins so" if rows else "`omium ps` lists what there is"
             raise NotFound("execution", prefix, hint)
         return ExecutionId(rows[0][0])
+
+
+def _bounded(limit: int) -> int:
+    # To SQLite a negative limit is no limit.
+    return min(max(limit, 0), PAGE_ROWS_MAX)

@@ -19,11 +19,11 @@ from typing import TypeAlias
 
 import msgspec
 
-from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError, StorageUnwritable
+from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError
 from omium.execution.events import Append, Entry, decode_append, encode_append, encode_event
 from omium.execution.machine import Refusal, check, create, evolve
 from omium.execution.state import ExecutionState
-from omium.storage.journal import COLUMNS, ExecutionRow, Journal
+from omium.storage.journal import COLUMNS, ExecutionRow, Journal, row_checksum
 from omium.storage.sqlite import checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
@@ -35,10 +35,12 @@ CACHED_STATES_MAX = 1_024
 """States of finished executions kept in memory. Unfinished ones always are."""
 
 _UNFINISHED: tuple[Status, ...] = ("queued", "running", "paused")
-_JOURNAL_ROW = "INSERT INTO journal (execution, idx, at_ms, epoch, body, crc) VALUES (?,?,?,?,?,?)"
+_JOURNAL_ROW = (
+    "INSERT INTO journal (execution, idx, at_ms, epoch, sequence, body, crc) VALUES (?,?,?,?,?,?,?)"
+)
 _EXECUTION_ROW = (
-    f"INSERT OR REPLACE INTO executions ({', '.join(COLUMNS)}) "
-    f"VALUES ({', '.join('?' * len(COLUMNS))})"
+    f"INSERT OR REPLACE INTO executions ({', '.join(COLUMNS)}, crc) "
+    f"VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
 )
 
 
@@ -53,6 +55,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Outcome: TypeAlias = Written | Refusal
+_JournalRow: TypeAlias = tuple[str, int, int, int, int, bytes, int]
 
 
 class Replica:
@@ -78,14 +81,13 @@ class Replica:
         the process, however it dies. Raises ``DataDirectoryBusy``, ``StorageUnwritable``,
         ``StorageFull`` or ``CorruptRecord``.
         """
-        try:
+        with translated(directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(directory / "replica.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorageUnwritable(str(directory), os.strerror(error.errno or 0)) from error
         path = directory / FILE_NAME
         try:
-            _take(lock, directory, owner)
+            with translated(directory):
+                _take(lock, directory, owner)
             connection = open_writer(path)
         except BaseException:
             os.close(lock)
@@ -114,11 +116,16 @@ class Replica:
 
     def state(self, execution_id: str) -> ExecutionState | None:
         """The committed state of an execution. The caller must not change it."""
+        state = self._load(execution_id)
+        self._forget_finished()
+        return state
+
+    def _load(self, execution_id: str) -> ExecutionState | None:
         state = self._states.get(execution_id)
         if state is None:
             state = self.journal.fold(execution_id)
             if state is not None:
-                self._remember(state)
+                self._states[execution_id] = state
         return state
 
     def unfinished(self) -> list[ExecutionState]:
@@ -132,13 +139,11 @@ class Replica:
         states = (self.state(execution_id) for (execution_id,) in rows)
         return [state for state in states if state is not None]
 
-    def _remember(self, state: ExecutionState) -> None:
-        self._states[state.id] = state
+    def _forget_finished(self) -> None:
         if len(self._states) > CACHED_STATES_MAX:
             finished = [s.id for s in self._states.values() if s.status not in _UNFINISHED]
             for execution_id in finished[: len(finished) // 2 + 1]:
-                if execution_id != state.id:
-                    del self._states[execution_id]
+                del self._states[execution_id]
 
     # ------------------------------------------------------------------ writing
 
@@ -176,7 +181,7 @@ class Replica:
     def apply(self, upto: int) -> list[Outcome]:
         """Apply the log up to index ``upto``, inside the open transaction."""
         outcomes: list[Outcome] = []
-        journal_rows: list[tuple[str, int, int, int, bytes, int]] = []
+        journal_rows: list[_JournalRow] = []
         touched: dict[str, ExecutionState] = {}
         for index in range(self._applied + 1, upto + 1):
             append = self._pending.pop(index, None) or self._read_log(index)
@@ -187,12 +192,18 @@ class Replica:
         if journal_rows:
             self._connection.executemany(_JOURNAL_ROW, journal_rows)
             self._connection.executemany(
-                _EXECUTION_ROW, [msgspec.structs.astuple(row_of(s)) for s in touched.values()]
+                _EXECUTION_ROW,
+                [
+                    (*msgspec.structs.astuple(row), row_checksum(row))
+                    for row in map(row_of, touched.values())
+                ],
             )
         self._connection.execute("UPDATE meta SET value = ? WHERE key = 'applied'", (upto,))
         if upto // LOG_ROWS_KEPT != self._applied // LOG_ROWS_KEPT:
             self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
         self._applied = upto
+        # Not before: states that are ahead of the journal table cannot be folded from it.
+        self._forget_finished()
         return outcomes
 
     def recover(self) -> None:
@@ -208,16 +219,15 @@ class Replica:
                 self._roll_back(error)
                 raise
 
-    def _apply_one(
-        self, append: Append, journal_rows: list[tuple[str, int, int, int, bytes, int]]
-    ) -> Outcome:
+    def _apply_one(self, append: Append, journal_rows: list[_JournalRow]) -> Outcome:
         execution_id = append.execution_id
-        state = self.state(execution_id)
+        state = self._load(execution_id)
         refusal = check(state, append)
         if refusal is not None:
             return refusal
         index = state.index if state is not None else 0
-        epoch = append.writer.epoch if append.writer is not None else 0
+        writer = append.writer
+        epoch, sequence = (writer.epoch, writer.sequence) if writer is not None else (0, 0)
         entries: list[Entry] = []
         for event in append.events:
             index += 1
@@ -226,16 +236,16 @@ class Replica:
                 index=index,
                 at_ms=append.at_ms,
                 epoch=epoch,
+                sequence=sequence,
                 event=event,
             )
             if state is None:
-                state = create(entry)
-                self._remember(state)
+                state = self._states[execution_id] = create(entry)
             else:
-                evolve(state, entry, append.writer)
+                evolve(state, entry)
             body = encode_event(event)
-            crc = checksum(body, execution_id, index, append.at_ms, epoch)
-            journal_rows.append((execution_id, index, append.at_ms, epoch, body, crc))
+            crc = checksum(body, execution_id, index, append.at_ms, epoch, sequence)
+            journal_rows.append((execution_id, index, append.at_ms, epoch, sequence, body, crc))
             entries.append(entry)
         return Written(entries=tuple(entries))
 

@@ -5,13 +5,21 @@ The one place that knows the pragmas, the schema and SQLite's error codes.
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from omium.errors import CorruptRecord, PlatformError, StorageFull, StorageUnwritable
+from omium.errors import (
+    CorruptRecord,
+    InputError,
+    PlatformError,
+    StorageFull,
+    StorageUnwritable,
+)
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -28,7 +36,7 @@ CREATE TABLE log (
 -- What was applied: the journals of all executions.
 CREATE TABLE journal (
     execution TEXT NOT NULL, idx INTEGER NOT NULL, at_ms INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
+    epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX journal_by_index ON journal (execution, idx);
 
@@ -38,7 +46,8 @@ CREATE TABLE executions (
     last_index INTEGER NOT NULL, origin TEXT, detail TEXT NOT NULL,
     agents_done INTEGER NOT NULL, agents_total INTEGER NOT NULL,
     llm_calls INTEGER NOT NULL, tool_calls INTEGER NOT NULL, checkpoints INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost_micros INTEGER
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost_micros INTEGER,
+    crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX executions_by_status ON executions (tenant, status, id);
 """
@@ -51,14 +60,18 @@ def open_writer(path: Path) -> sqlite3.Connection:
     Raises ``StorageUnwritable``, ``StorageFull`` or ``CorruptRecord``.
     """
     with translated(path):
+        if not path.exists():
+            _create(path)
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # On macOS fsync stops at the drive's cache; this goes through it.
+            connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
-            _ensure_schema(connection, path)
+            _check_version(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -83,24 +96,31 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")
+def _create(path: Path) -> None:
+    """Make the database under another name first, so that a file at ``path`` without a schema
+    is a damaged one and never taken for a new one."""
+    draft = path.with_name(f"{path.name}.new")
+    for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    connection = sqlite3.connect(draft, isolation_level=None)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    _check_version(connection, path)
+        connection.executescript(
+            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+    finally:
+        connection.close()
+    draft.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        raise CorruptRecord(str(path), "the database is empty")
     if version != SCHEMA_VERSION:
         raise PlatformError(
             f"{path} has schema version {version}, this Omium reads {SCHEMA_VERSION}"
@@ -109,9 +129,15 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into Omium's, by SQLite's own result codes."""
+    """Turn the errors of SQLite and of the file system into Omium's, by their own codes."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r} is not valid Unicode text") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"no space left for {path}") from error
+        raise StorageUnwritable(str(path), os.strerror(error.errno or 0)) from error
     except sqlite3.Error as error:
         # Absent on errors that the module raises itself, before SQLite saw the statement.
         code = getattr(error, "sqlite_errorcode", 0)

@@ -53,6 +53,7 @@ class InProcessSpawner:
         task.add_done_callback(self._tasks.discard)
 
     def end(self, worker: WorkerId) -> None:
+        """Kill a worker: it stops where it is and tells nobody."""
         found = self.workers.pop(worker, None)
         if found is not None:
             found.ended.set()
@@ -82,6 +83,7 @@ class InProcessRuntime:
         observer: CommitObserver | None = None,
         clock: Clock | None = None,
         blobs_url: str = "memory://",
+        capacity: int = 8,
     ) -> None:
         self._directory = directory
         self._providers = providers or {}
@@ -89,6 +91,7 @@ class InProcessRuntime:
         self._settings = settings
         self._observer = observer
         self._clock = clock or SystemClock()
+        self._capacity = capacity
         self._secret = secrets.token_bytes(32)
         self._api_key = f"omium-{secrets.token_hex(16)}"
         self.blobs = open_blob_store(blobs_url)
@@ -104,6 +107,15 @@ class InProcessRuntime:
     def client(self) -> Client:
         assert self._client is not None, "the runtime is not started"
         return self._client
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the coordinator listens."""
+        return HOST, self._port
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
 
     @property
     def gateway_url(self) -> str:
@@ -153,6 +165,11 @@ class InProcessRuntime:
         await coordinator.stop(end_workers=False)
         self.replica.close()
 
+    def tick(self) -> None:
+        """Let the coordinator look at the clock now."""
+        assert self._coordinator is not None, "the coordinator is not started"
+        self._coordinator.tick()
+
     async def start_gateway(self) -> None:
         settings = RouterSettings(
             providers=self._providers, local_models={}, models_directory=self._directory / "models"
@@ -183,4 +200,5 @@ class InProcessRuntime:
             secret=self._secret,
             api_key=self._api_key,
             blobs=self.blobs,
+            capacity=self._capacity,
         )
