@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import msgspec
 from omium.actors import messages as m
 from omium.actors.transport import Link
 from omium.errors import (
+    AgentError,
     AttemptFenced,
     Control,
+    OmiumError,
     OutcomeUnknown,
     PlatformError,
     ProtocolError,
@@ -43,6 +46,19 @@ class Blobs(Protocol):
     async def put_json(self, value: Json, *, tenant: str) -> BlobRef: ...
 
     async def get_json(self, ref: BlobRef, *, tenant: str) -> Json: ...
+
+
+def as_json(value: Any, what: str) -> Json:
+    """``value`` as the journal will give it back, so that a replay sees what the first run saw.
+
+    Raises ``AgentError`` naming ``what`` when JSON cannot carry it.
+    """
+    try:
+        plain = json.loads(json.dumps(value, allow_nan=False))
+        msgspec.json.encode(plain)  # integers beyond 64 bits and lone surrogates
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise AgentError(f"{what}, a {type(value).__name__}, is not JSON: {error}") from error
+    return plain
 
 
 async def payload_of(value: Json, blobs: Blobs, tenant: TenantId) -> Payload:
@@ -128,7 +144,8 @@ class AttemptSession:
         await self.append(StepStarted(agent=self.assignment.agent.name, step=step, name=name))
 
     async def complete_step(self, step: str, state: Json, name: str = "") -> None:
-        payload = await payload_of(state, self._blobs, self.tenant)
+        plain = as_json(state, f"the state of step {step!r}")
+        payload = await payload_of(plain, self._blobs, self.tenant)
         agent = self.assignment.agent.name
         await self.append(StepCompleted(agent=agent, step=step, state=payload, name=name))
 
@@ -160,6 +177,10 @@ class AttemptSession:
         """Commit the intent to run a tool, unless its result is on record."""
         self.site.check()
         place = self.site.here()
+        try:
+            arguments = as_json(arguments, "what it was given")
+        except AgentError as error:
+            raise ToolError(name, str(error)) from error
         digest = digest_of(arguments)
         ordinal, occurrence = self.site.counters.next("tool", place.scope, name, digest)
         assignment = self.assignment
@@ -197,7 +218,9 @@ class AttemptSession:
                 raise ProtocolError(f"no version decides {answer.decision!r} about a call")
 
     async def tool_failed(self, name: str, call: int, error: Exception) -> ToolError:
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error)
+        if not isinstance(error, OmiumError):
+            reason = f"{type(error).__name__}: {error}"
         failure = Failure(
             kind="tool",
             message=reason,
@@ -209,10 +232,10 @@ class AttemptSession:
 
     async def tool_completed(self, name: str, call: int, result: Any, started_s: float) -> Json:
         try:
-            payload = await payload_of(result, self._blobs, self.tenant)
-        except (TypeError, ValueError) as error:
-            unfit = TypeError(f"its result, a {type(result).__name__}, is not JSON: {error}")
-            raise await self.tool_failed(name, call, unfit) from error
+            plain = as_json(result, "its result")
+        except AgentError as error:
+            raise await self.tool_failed(name, call, error) from error
+        payload = await payload_of(plain, self._blobs, self.tenant)
         await self.append(
             CallCompleted(
                 agent=self.assignment.agent.name,
@@ -223,7 +246,7 @@ class AttemptSession:
                 duration_ms=round((self._loop.time() - started_s) * 1000),
             )
         )
-        return result
+        return plain
 
 
 class BlockingAttemptSession:

@@ -16,6 +16,7 @@ from omium.errors import (
     ExecutionCancelled,
     ExecutionFailed,
     ExecutionPaused,
+    InputError,
     ProtocolError,
 )
 from omium.execution.events import Created, Entry
@@ -103,7 +104,9 @@ class Client:
         by: str = "",
     ) -> None:
         """Let a paused or failed execution go on. Raises ``Conflict`` where a decision is
-        missing, or none is waited for."""
+        missing, or none is waited for, and ``InputError`` for an answer without its decision."""
+        if answer is not None and decision != "answer":
+            raise InputError("an answer goes with the decision 'answer', and only with it")
         payload = Payload(inline=answer) if decision == "answer" else None
         await self._link.call(
             m.Resume(execution_id=execution_id, decision=decision, answer=payload, by=by)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from omium.clock import Clock
-from omium.errors import OmiumError
+from omium.errors import OmiumError, PlatformError
 from omium.execution.events import Append, Entry, Event
 from omium.storage.replica import Outcome, Replica, Written
 from omium.types import ExecutionId
@@ -39,13 +39,15 @@ class Committer:
         clock: Clock,
         *,
         on_written: Callable[[tuple[Entry, ...]], None],
-        on_error: Callable[[], None],
+        on_trouble: Callable[[OmiumError], None],
         observer: CommitObserver | None = None,
     ) -> None:
         self._replica = replica
         self._clock = clock
         self._on_written = on_written
-        self._on_error = on_error
+        self._on_trouble = on_trouble
+        self.trouble: OmiumError | None = None
+        """Why the last batch was not committed; None once one was again."""
         self._observer = observer
         self._batch: list[tuple[Append, Callable[[CommitResult], None]]] = []
         self._due = False
@@ -82,15 +84,26 @@ class Committer:
         results: list[CommitResult]
         try:
             results = [*self._replica.commit(appends)]
+            self.trouble = None
         except OmiumError as error:
             log.error("a batch of %d appends was not committed: %s", len(appends), error)
             results = [error] * len(appends)
-            self._on_error()
+            self._fall(error)
+        except Exception as error:
+            # A defect: nothing was written, and whoever waits must hear of it all the same.
+            log.exception("a batch of %d appends was not committed", len(appends))
+            fault = PlatformError(f"the coordinator failed: {type(error).__name__}: {error}")
+            results = [fault] * len(appends)
+            self._fall(fault)
         self._observe(appends, committed=True)
         for (_, then), result in zip(batch, results, strict=True):
             then(result)
             if isinstance(result, Written):
                 self._on_written(result.entries)
+
+    def _fall(self, trouble: OmiumError) -> None:
+        self.trouble = trouble
+        self._on_trouble(trouble)
 
     def _observe(self, appends: list[Append], *, committed: bool) -> None:
         if self._observer is not None:

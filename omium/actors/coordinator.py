@@ -61,7 +61,7 @@ class Coordinator:
             replica,
             clock,
             on_written=self._react,
-            on_error=lambda: self._supervisor.reload(),  # noqa: PLW0108 (made below)
+            on_trouble=self._fall,
             observer=observer,
         )
         settings = settings or SupervisorSettings()
@@ -148,6 +148,11 @@ class Coordinator:
     def _closed(self, connection: Connection, error: Exception | None) -> None:
         self._connections.discard(connection)
         self._supervisor.closed(connection, error)
+
+    def _fall(self, trouble: OmiumError) -> None:
+        """Nothing was committed: the states in memory are to be read again."""
+        self._supervisor.reload()
+        self._readers.fail(trouble)
 
     def _react(self, entries: tuple[Entry, ...]) -> None:
         """Do what follows from entries that were just committed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from omium.actors.messages import Entries, ReadJournal
-from omium.errors import NotFound, Unavailable
+from omium.errors import NotFound, OmiumError, Unavailable
 from omium.storage.replica import Replica
 from omium.types import ExecutionId
 
@@ -26,16 +26,25 @@ class Readers:
         self._replica = replica
         self._grown: dict[ExecutionId, asyncio.Event] = {}
         self._waiting = 0
+        self._trouble: OmiumError | None = None
+
+    def fail(self, trouble: OmiumError) -> None:
+        """Nothing can be committed now: tell all who wait, for they might wait for ever."""
+        self._trouble = trouble
+        for execution_id in list(self._grown):
+            self._grown.pop(execution_id).set()
 
     def committed(self, execution_id: ExecutionId) -> None:
         """Wake the readers of an execution whose journal has grown."""
+        self._trouble = None
         event = self._grown.pop(execution_id, None)
         if event is not None:
             event.set()
 
     async def read(self, message: ReadJournal) -> Entries:
         """Entries after ``message.after``; none when nothing came for ``WAIT_S_MAX`` seconds
-        or the execution has stopped. Raises ``NotFound`` and ``Unavailable``."""
+        or the execution has stopped. Raises ``NotFound``, ``Unavailable``, and what keeps the
+        coordinator from committing."""
         if self._waiting >= READERS_MAX:
             raise Unavailable(f"{READERS_MAX} readers wait already")
         self._waiting += 1
@@ -45,6 +54,8 @@ class Readers:
                     answer = self._page(message)
                     if answer.entries or answer.stopped:
                         return answer
+                    if self._trouble is not None:
+                        raise self._trouble
                     # No commit comes in between: both happen in one turn of the event loop.
                     grown = self._grown.setdefault(message.execution_id, asyncio.Event())
                     await grown.wait()

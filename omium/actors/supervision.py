@@ -154,6 +154,21 @@ def ready_agents(state: ExecutionState) -> list[AgentName]:
     ]
 
 
+def before(state: ExecutionState, name: AgentName) -> list[AgentName]:
+    """The agents whose outputs ``name`` may see: those it waits for, and those they wait for.
+
+    No others, though they may have completed: what an agent sees must not depend on timing.
+    """
+    found: set[AgentName] = set()
+    ahead = [*state.agents[name].upstream]
+    while ahead:
+        upstream = ahead.pop()
+        if upstream not in found:
+            found.add(upstream)
+            ahead += state.agents[upstream].upstream
+    return [agent for agent in state.agents if agent in found]
+
+
 def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
     """The agents that nobody follows: their outputs are the result."""
     followed = {name for agent in state.agents.values() for name in agent.upstream}

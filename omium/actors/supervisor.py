@@ -27,6 +27,7 @@ from omium.actors.supervision import (
     WorkerFacts,
     after_failure,
     after_loss,
+    before,
     plan,
     ready_agents,
     sinks,
@@ -52,6 +53,7 @@ from omium.types import AgentName, ExecutionId, WorkerId
 log = logging.getLogger(__name__)
 
 WORKFLOWS_CACHED_MAX = 256
+TROUBLE_PAUSE_S = 1.0
 START_FAILURES_MAX = 3
 """Workers in a row of one framework that may fail to come up."""
 
@@ -397,6 +399,9 @@ class Supervisor:
         now_s = self._clock.monotonic_s()
         if self._stopping or self._gateway is None or now_s < self._leasing_from_s:
             return
+        if self._committer.trouble is not None:
+            # The disk is full, say: look again later, and not with every turn of the loop.
+            self._leasing_from_s = now_s + TROUBLE_PAUSE_S
         wants = [
             Want(
                 execution_id=state.id,
@@ -476,6 +481,7 @@ class Supervisor:
     def _lease_message(self, execution_id: ExecutionId, name: AgentName, epoch: int) -> m.Lease:
         state = self._live[execution_id]
         agent = state.agents[name]
+        outputs = {giver: state.agents[giver].output for giver in before(state, name)}
         return m.Lease(
             execution_id=state.id,
             tenant=state.tenant,
@@ -485,7 +491,7 @@ class Supervisor:
             definition=state.definition,
             model=state.model,
             inputs=state.inputs,
-            outputs={a.name: a.output for a in state.agents.values() if a.output is not None},
+            outputs={giver: output for giver, output in outputs.items() if output is not None},
             saved=agent.saved,
             steps=tuple(agent.steps),
             import_paths=state.import_paths,

@@ -12,7 +12,7 @@ import os
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
-from omium.actors.attempt import AttemptSession, Blobs, payload_of, value_of
+from omium.actors.attempt import AttemptSession, Blobs, as_json, payload_of, value_of
 from omium.actors.failures import failure_of
 from omium.actors.transport import Answer, Codec, Connection, Link
 from omium.definitions import value_problems, workflow_from_data
@@ -242,6 +242,7 @@ class Worker:
 
     async def _complete(self, session: AttemptSession, output: Json) -> None:
         agent = session.assignment.agent
+        output = as_json(output, f"the output of agent {agent.name!r}")
         if agent.final_output is not None:
             problems = value_problems(agent.final_output, output)
             if problems:
