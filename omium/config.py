@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None, validation_alias=AliasChoices("RAY_ADDRESS", "ray_address")
     )
-    fault: str | None = None
-    """A fault to inject, for crash tests: see ``omium.actors.faults``."""
+    faults: str | None = None
+    """Faults to inject, for crash tests: see ``omium.actors.faults``."""
 
     @field_validator("data_dir", "models_dir")
     @classmethod

@@ -1,13 +1,15 @@
-"""Faults on purpose: kill a process at an exact point of the journal.
+"""Faults on purpose: kill processes at exact points of the journal.
 
-For crash tests and benchmarks. A fault fires once: the marker file that it leaves is made
-before the kill, so that a restarted coordinator does not fire it again.
+For crash tests and benchmarks. Faults are carried out one after the other, each at the first
+fitting event after the one before. Each leaves a marker file before it kills, so that a
+restarted coordinator goes on with the next one.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -17,68 +19,62 @@ import psutil
 
 from omium.actors.messages import RuntimeView
 from omium.errors import ConfigError
-from omium.execution.events import Append, type_of
+from omium.execution.events import Append, Event, type_of
 
 Target = Literal["worker", "coordinator", "gateway", "driver", "node"]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Kill ``target`` with SIGKILL at the ``nth`` append that holds an event of type ``event``:
-    before its commit, or after it and before anybody is told. ``marker`` is the file that says
-    that it was done."""
+    """Kill ``target`` with SIGKILL at an append that holds an event of type ``event``, of
+    ``agent`` where one is named: before its commit, or after it and before anybody is told.
+    ``marker`` is the file that says that it was done, and when, in milliseconds since the
+    epoch."""
 
     event: str
     target: Target
     marker: str
-    nth: int = 1
+    agent: str = ""
     when: Literal["before", "after"] = "after"
 
 
-def parse_fault(text: str) -> Fault:
-    """A fault from its JSON. Raises ``ConfigError``."""
+def parse_faults(text: str) -> list[Fault]:
+    """Faults from a JSON list. Raises ``ConfigError``."""
     try:
-        return msgspec.json.decode(text, type=Fault)
+        return msgspec.json.decode(text, type=list[Fault])
     except msgspec.DecodeError as error:
-        raise ConfigError(f"a fault that cannot be injected: {error}") from error
+        raise ConfigError(f"faults that cannot be injected: {error}") from error
 
 
 class FaultInjector:
-    """A commit observer that carries out one fault.
+    """A commit observer that carries out faults in their order.
 
     ``view`` says which processes there are but the driver's, ``driver_pid``.
     """
 
     def __init__(
-        self,
-        fault: Fault,
-        *,
-        view: Callable[[], RuntimeView],
-        driver_pid: int,
+        self, faults: list[Fault], *, view: Callable[[], RuntimeView], driver_pid: int
     ) -> None:
-        self._fault = fault
+        self._left = [fault for fault in faults if not Path(fault.marker).exists()]
         self._view = view
         self._driver_pid = driver_pid
-        self._seen = 0
 
     def __call__(self, append: Append, committed: bool) -> None:
-        if committed != (self._fault.when == "after"):
+        if not self._left:
             return
-        if all(type_of(event) != self._fault.event for event in append.events):
+        fault = self._left[0]
+        if committed != (fault.when == "after"):
             return
-        self._seen += 1
-        if self._seen == self._fault.nth and self._mark():
-            for pid in self._victims():
+        if not any(_fits(fault, event) for event in append.events):
+            return
+        victims = self._victims(fault.target)
+        if victims:
+            del self._left[0]
+            Path(fault.marker).write_text(str(time.time_ns() // 1_000_000))
+            for pid in victims:
                 os.kill(pid, signal.SIGKILL)
 
-    def _mark(self) -> bool:
-        try:
-            with Path(self._fault.marker).open("x"):
-                return True
-        except FileExistsError:
-            return False
-
-    def _victims(self) -> list[int]:
-        match self._fault.target:
+    def _victims(self, target: Target) -> list[int]:
+        match target:
             case "worker":
                 return [w.pid for w in self._view().workers if w.attempts]
             case "coordinator":
@@ -89,6 +85,10 @@ class FaultInjector:
                 return [self._driver_pid]
             case "node":
                 return node_pids()
+
+
+def _fits(fault: Fault, event: Event) -> bool:
+    return type_of(event) == fault.event and fault.agent in ("", getattr(event, "agent", ""))
 
 
 def node_pids() -> list[int]:

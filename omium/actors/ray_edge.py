@@ -18,7 +18,7 @@ import ray
 from ray.actor import exit_actor
 
 from omium.actors.coordinator import Coordinator
-from omium.actors.faults import FaultInjector, parse_fault
+from omium.actors.faults import FaultInjector, parse_faults
 from omium.actors.supervisor import SupervisorSettings
 from omium.actors.worker import Worker
 from omium.clock import SystemClock
@@ -54,7 +54,7 @@ class RuntimeConfig:
     s3: S3Options
     capacity: int
     driver_pid: int
-    fault: str | None = None
+    faults: str | None = None
 
     @property
     def coordinator(self) -> tuple[str, int]:
@@ -106,9 +106,9 @@ class CoordinatorActor:
         config = self._config
         replica = Replica.open(config.data_dir, owner=f"omium (process {config.driver_pid})")
         injector: FaultInjector | None = None
-        if config.fault is not None:
+        if config.faults is not None:
             injector = FaultInjector(
-                parse_fault(config.fault),
+                parse_faults(config.faults),
                 view=lambda: coordinator.view(),  # noqa: PLW0108 (made below)
                 driver_pid=config.driver_pid,
             )

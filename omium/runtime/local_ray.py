@@ -23,12 +23,6 @@ NODE_PROCESSES = ("gcs_server", "raylet")
 END_TIMEOUT_S = 5.0
 _SCRATCH = "omium-"
 
-_QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
-
 
 class RayCluster:
     """A connection to Ray. Make one with ``connect``."""
@@ -49,7 +43,6 @@ class RayCluster:
 
         Raises ``Unavailable`` when there is none at the address or none can be started.
         """
-        os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
         before = {child.pid for child in psutil.Process().children()}
         _sweep()
         scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
@@ -85,7 +78,12 @@ class RayCluster:
         mine = [p for top in self._processes for p in _with_descendants(top)]
         if self.failure() is None:
             ray.shutdown()
-        _end(mine)
+            _end(mine)
+        else:
+            # Without its node nothing ends politely; and Ray can be started again in this
+            # process only once it has been told that this one is over.
+            _kill(mine)
+            ray.shutdown()
         shutil.rmtree(self.scratch_dir, ignore_errors=True)
 
 
@@ -113,6 +111,13 @@ def _with_descendants(process: psutil.Process) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=END_TIMEOUT_S)
 
 
 def _end(processes: list[psutil.Process]) -> None:

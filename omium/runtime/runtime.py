@@ -209,7 +209,7 @@ class Runtime:
             s3=s3_options(settings),
             capacity=settings.pool.capacity,
             driver_pid=os.getpid(),
-            fault=settings.fault,
+            faults=settings.faults,
         )
 
     def _supervisor_settings(self) -> SupervisorSettings:

@@ -1,0 +1,274 @@
+"""SIGKILL of everything, at every kind of journal point, and what became of the executions.
+
+Each execution is a real CrewAI crew of three agents on a real Ray, with a scripted provider in
+a process of its own that counts the calls which reach it. Faults are injected at exact points:
+before a commit, or after it and before anybody is told. After the death of the driver or of
+the whole Ray node, a new driver resumes from the data directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe, percentile
+from omium.execution.events import (
+    CallCompleted,
+    CallFailed,
+    CallIntended,
+    Entry,
+    StepCompleted,
+    to_json,
+)
+from omium.storage.journal import Journal
+from omium.storage.replica import FILE_NAME
+from omium.testing.call_log import read_calls
+
+POINTS = (
+    "attempt.started",
+    "step.started",
+    "call.intended",
+    "call.completed",
+    "step.completed",
+    "agent.completed",
+)
+# One kill in each step or so, that the next one may find the execution at work again.
+PLACES = ("first", "first", "second", "third")
+DRIVER_TIMEOUT_S = 240
+STARTS_MAX = 12
+SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
+
+
+@dataclass
+class Tally:
+    """What the benchmark counts. ``in_flight_retried`` are calls that were under way when their
+    gateway, coordinator or node died: started, and on no record as answered."""
+
+    kills: int = 0
+    executions: int = 0
+    completed: int = 0
+    repeated_calls: int = 0
+    in_flight_retried: int = 0
+    lost_acks: int = 0
+    resume_ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    problems: list[str] = field(default_factory=list[str])
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=40, help="how many processes to kill")
+    parser.add_argument("--spare", type=int, default=3, help="warm workers kept ready")
+    parser.add_argument("--keep", action="store_true", help="keep the data for a look")
+    options = parser.parse_args(argv)
+    folder = Path(tempfile.mkdtemp(prefix="omium-crash-"))
+    tally = Tally()
+    plans = list(_plans(options.kills))
+    for number, faults in enumerate(plans):
+        _execution(folder / str(number), number, faults, options.spare, tally)
+        print(
+            f"execution {number + 1} of {len(plans)}: {tally.kills} kills so far, "
+            f"{tally.completed} completed",
+            flush=True,
+        )
+    if options.keep:
+        print(f"kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+    workers = tally.resume_ms.get("worker", [])
+    figures: dict[str, Any] = {
+        "benchmark": "crash",
+        **describe(),
+        "kills": tally.kills,
+        "executions": tally.executions,
+        "completed": tally.completed,
+        "repeated_calls": tally.repeated_calls,
+        "in_flight_retried": tally.in_flight_retried,
+        "lost_acks": tally.lost_acks,
+        "resume_ms_p50": round(percentile(workers, 0.5)) if workers else None,
+        "resume_ms_p99": round(percentile(workers, 0.99)) if workers else None,
+        "resume_ms_p50_by_target": {
+            target: round(percentile(values, 0.5)) for target, values in tally.resume_ms.items()
+        },
+    }
+    for problem in tally.problems:
+        print(problem)
+    print(json.dumps(figures))
+
+
+def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
+    """Lists of (event, when, target): what to kill in each execution, in order.
+
+    Points and targets are drawn so that all pairs come up in turn. A kill that ends the
+    driver comes last in its execution, since each costs a new start of Ray.
+    """
+    points = itertools.cycle(itertools.product(POINTS, ("after", "before")))
+    cheap = itertools.cycle(("worker", "coordinator", "worker", "gateway"))
+    dear = itertools.cycle(("driver", "node"))
+    left = kills
+    while left > 0:
+        size = min(len(PLACES), left)
+        targets = [next(cheap) for _ in range(size - 1)] + [next(dear)]
+        yield [(*next(points), target) for target in targets]
+        left -= size
+
+
+def _execution(
+    folder: Path, number: int, plan: list[tuple[str, str, str]], spare: int, tally: Tally
+) -> None:
+    """Run one execution to its end through all its faults, and count."""
+    folder.mkdir(parents=True)
+    faults = [
+        {
+            "event": event,
+            "when": when,
+            "target": target,
+            "agent": PLACES[i],
+            "marker": str(folder / f"fault{i}"),
+        }
+        for i, (event, when, target) in enumerate(plan)
+    ]
+    printed: list[dict[str, Any]] = []
+    with _provider(folder) as base_url:
+        environment = {
+            **os.environ,
+            "OMIUM_DATA_DIR": str(folder / "data"),
+            "OMIUM_FAULTS": json.dumps(faults),
+            "OMIUM_POOL__SPARE": str(spare),
+            "OMIUM_BENCH_TOOL_LOG": str(folder / "tools.jsonl"),
+            "OPENAI_BASE_URL": base_url,
+            "OPENAI_API_KEY": "scripted",
+        }
+        for start in range(STARTS_MAX):
+            printed += _drive(folder, number, start, environment)
+            if printed and printed[-1]["type"] == "result":
+                break
+    _count(folder, plan, printed, tally)
+
+
+def _drive(
+    folder: Path, number: int, start: int, environment: dict[str, str]
+) -> list[dict[str, Any]]:
+    """One life of the driver; the lines that it printed."""
+    with (folder / f"driver{start}.err").open("wb") as errors:
+        process = subprocess.run(
+            [sys.executable, "-m", "benchmarks.crash_driver", str(number)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            timeout=DRIVER_TIMEOUT_S,
+            check=False,
+        )
+    lines = process.stdout.decode().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextmanager
+def _provider(folder: Path) -> Iterator[str]:
+    """The scripted provider in a process of its own; its base URL."""
+    script = folder / "script.json"
+    script.write_text(json.dumps(SCRIPT))
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "omium.testing.scripted", "--script", str(script)),
+            *("--port", "0", "--log", str(folder / "calls.jsonl")),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().decode().strip()
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _count(
+    folder: Path, plan: list[tuple[str, str, str]], printed: list[dict[str, Any]], tally: Tally
+) -> None:
+    journal = Journal.open(folder / "data" / FILE_NAME)
+    rows = journal.executions()
+    entries = list(journal.all_entries(rows[0].id))
+    journal.close()
+    tally.executions += 1
+    tally.completed += rows[0].status == "completed" and len(rows) == 1
+    if rows[0].status != "completed":
+        tally.problems.append(f"{folder}: {rows[0].status} {rows[0].detail}")
+    # What a driver was told must be in the journal, as it was told.
+    kept = {entry.index: json.loads(json.dumps(to_json(entry))) for entry in entries}
+    told = [line for line in printed if line["type"] != "result"]
+    tally.lost_acks += sum(kept.get(line["index"]) != line for line in told)
+    for number, (event, when, target) in enumerate(plan):
+        marker = folder / f"fault{number}"
+        if not marker.exists():
+            tally.problems.append(f"{folder}: no {target} was killed {when} {event}")
+            continue
+        tally.kills += 1
+        following = folder / f"fault{number + 1}"
+        before_ms = int(following.read_text()) if following.exists() else None
+        resumed_ms = _next_call_ms(entries, int(marker.read_text()), before_ms)
+        if resumed_ms is not None:
+            tally.resume_ms.setdefault(target, []).append(resumed_ms)
+    _count_calls(folder, entries, tally)
+
+
+def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -> float | None:
+    """Milliseconds from a kill to the next call that an attempt began; None when none was left
+    to make, or when the next kill came first."""
+    for entry in entries:
+        if entry.at_ms > killed_ms and isinstance(entry.event, CallIntended):
+            if before_ms is not None and entry.at_ms > before_ms:
+                return None
+            return entry.at_ms - killed_ms
+    return None
+
+
+def _count_calls(folder: Path, entries: list[Entry], tally: Tally) -> None:
+    """Compare what reached the provider and the tool with what the journal holds.
+
+    Every call that was made needs an intent of its own. More than one intent for the same call
+    is a retry of one in flight, unless the call had been completed before: then it is repeated.
+    """
+    completed_keys: set[Any] = set()
+    keys: dict[int, Any] = {}
+    intents: Counter[str] = Counter()
+    finished_steps: set[tuple[str, str]] = set()
+    seen: set[Any] = set()
+    for entry in entries:
+        match entry.event:
+            case CallIntended() as event:
+                key = (event.agent, event.key)
+                keys[entry.index] = key
+                intents[event.key.kind] += 1
+                done = key in completed_keys or (event.agent, event.step) in finished_steps
+                tally.repeated_calls += done
+                tally.in_flight_retried += key in seen and not done
+                seen.add(key)
+            case CallCompleted() as event:
+                completed_keys.add(keys[event.call])
+            case CallFailed() as event:
+                tally.problems.append(f"{folder}: {event.failure.message}")
+            case StepCompleted() as event:
+                finished_steps.add((event.agent, event.step))
+            case _:
+                pass
+    made = len(read_calls(folder / "calls.jsonl"))
+    if made > intents["llm"]:
+        tally.repeated_calls += made - intents["llm"]
+        tally.problems.append(f"{folder}: {made} calls at the provider, {intents['llm']} intents")
+    tools = folder / "tools.jsonl"
+    runs = len(tools.read_text().splitlines()) if tools.exists() else 0
+    if runs > intents["tool"]:
+        tally.repeated_calls += runs - intents["tool"]
+        tally.problems.append(f"{folder}: {runs} runs of the tool, {intents['tool']} intents")

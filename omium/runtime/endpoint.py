@@ -1,0 +1,99 @@
+"""Where a live runtime can be reached, for other processes of the same user.
+
+Owns ``endpoint.json`` in the data directory: written, readable by its owner alone, once a
+runtime answers, and removed when it ends. A killed runtime leaves its file behind, so the
+file proves nothing by itself; the lock of the data directory, which goes with the process,
+says whether anybody is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from omium.errors import CorruptRecord, StorageFull, StorageUnwritable
+
+FILE_NAME = "endpoint.json"
+LOCK_NAME = "replica.lock"
+"""The lock that ``Replica.open`` holds while it lives."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The coordinator's address and secret (hexadecimal), and the driver's process id."""
+
+    host: str
+    port: int
+    secret: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.host}:{self.port}, process {self.pid})"
+
+
+def publish(directory: Path, endpoint: Endpoint) -> None:
+    """Write the endpoint; a reader sees all of it or none. Raises ``StorageUnwritable`` and
+    ``StorageFull``."""
+    fresh = directory / f".{FILE_NAME}.{endpoint.pid}"
+    try:
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(endpoint))
+        fresh.replace(directory / FILE_NAME)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"no space left in {str(directory)!r}") from error
+        raise StorageUnwritable(str(fresh), error.strerror or str(error)) from error
+
+
+def withdraw(directory: Path, endpoint: Endpoint) -> None:
+    """Remove the endpoint, unless another runtime's has taken its place."""
+    # Called while a runtime ends, which nothing may stop: a file that stays does no harm.
+    with contextlib.suppress(OSError, CorruptRecord, StorageUnwritable):
+        if _read(directory) == endpoint:
+            (directory / FILE_NAME).unlink()
+
+
+def is_owned(directory: Path) -> bool:
+    """Whether a process holds the data directory now."""
+    try:
+        lock = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two who ask at once do not take each other for an owner.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def live_endpoint(directory: Path) -> Endpoint | None:
+    """The endpoint of the runtime that owns the data directory; None where there is none, or
+    it is only starting or already ending. Raises ``CorruptRecord``."""
+    if not is_owned(directory):
+        return None
+    endpoint = _read(directory)
+    # A driver that was killed may leave its coordinator alive for a moment.
+    return endpoint if endpoint is not None and psutil.pid_exists(endpoint.pid) else None
+
+
+def _read(directory: Path) -> Endpoint | None:
+    path = directory / FILE_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Endpoint)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageUnwritable(str(path), error.strerror or str(error)) from error
+    except msgspec.DecodeError as error:
+        raise CorruptRecord(str(path), str(error)) from error
