@@ -167,7 +167,7 @@ class AttemptSession:
         try:
             with effect(begun.effect_key):
                 result = await run(begun.effect_key)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise await self.tool_failed(name, begun.call, error) from error
         return await self.tool_completed(name, begun.call, result, started_s)
 
@@ -217,7 +217,7 @@ class AttemptSession:
             case _:
                 raise ProtocolError(f"no version decides {answer.decision!r} about a call")
 
-    async def tool_failed(self, name: str, call: int, error: Exception) -> ToolError:
+    async def tool_failed(self, name: str, call: int, error: BaseException) -> ToolError:
         reason = str(error)
         if not isinstance(error, OmiumError):
             reason = f"{type(error).__name__}: {error}"
@@ -283,6 +283,6 @@ class BlockingAttemptSession:
         try:
             with effect(begun.effect_key):
                 result = run(begun.effect_key)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._wait(session.tool_failed(name, begun.call, error)) from error
         return self._wait(session.tool_completed(name, begun.call, result, started_s))

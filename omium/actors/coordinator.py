@@ -91,7 +91,7 @@ class Coordinator:
             ),
             m.GetRuntime: lambda _, __, answer: answer(self.view()),
             m.ReadJournal: lambda _, message, answer: answer_later(
-                self._readers.read(message), answer, self._tasks
+                lambda: self._readers.read(message), answer, self._tasks
             ),
             m.StopRuntime: self._stop_runtime,
         }

@@ -54,6 +54,7 @@ class Desk:
         if message.at > FORK_ENTRIES_MAX:
             raise InputError(f"a fork copies at most {FORK_ENTRIES_MAX} entries")
         entries = self._entries(message.origin, message.at)
+        done = {e.event.agent for e in entries if isinstance(e.event, AgentCompleted)}
         document: dict[str, Any] = {
             "inputs": origin.inputs.inline,
             "agents": origin.definition.inline["agents"],
@@ -63,9 +64,18 @@ class Desk:
                 if isinstance(entry.event, AgentCompleted) and entry.event.output.blob is None
             },
         }
+        if all(name in done for name in origin.agents):
+            raise InputError(
+                f"every agent of {message.origin} has completed at {message.at}: "
+                "fork from an earlier index"
+            )
         for path, value in message.changes.items():
-            if path.split(".")[0] not in document:
+            head, _, rest = path.partition(".")
+            if head not in document:
                 raise InputError(f"{path!r} must begin with inputs., agents. or outputs.")
+            if head == "outputs" and rest.split(".")[0] not in document["outputs"]:
+                known = ", ".join(sorted(document["outputs"])) or "none"
+                raise InputError(f"{path!r}: the agents with an output to change are {known}")
             document = changed(document, path, value)
         changes_definition = any(path.startswith("agents.") for path in message.changes)
         definition = {**origin.definition.inline, "agents": document["agents"]}

@@ -79,13 +79,14 @@ class RaySpawner:
         self._config = config
         self._clock = SystemClock()
 
-    def start(self, framework: str) -> None:
+    def start(self, framework: str) -> WorkerId:
         worker_id = WorkerId(self._clock.new_id("w"))
         handle: Any = WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
             name=worker_id, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=0
         ).remote(self._config, worker_id, framework)
         # Held by nobody: the actor ends itself, and the stream tells when it died.
         handle.run.remote()
+        return worker_id
 
     def end(self, worker: WorkerId) -> None:
         try:

@@ -67,7 +67,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retire:
-    """End an idle worker, bound to something else, to make room."""
+    """End an idle worker that those who wait have no use for, to make room."""
 
     worker: WorkerId
 
@@ -106,15 +106,21 @@ def plan(
     unbound = Counter(w.framework for w in workers if bindings[w.worker] is None)
     room = limits.workers_max - len(workers) - sum(starting.values())
     can_start = limits.starting_max - sum(starting.values())
-    for framework in sorted({*unmet, *warm}):
-        ready = unbound[framework] + starting.get(framework, 0)
-        missing = max(unmet[framework] + warm.get(framework, 0) - ready, 0)
-        if unmet[framework] > ready and room <= 0:
-            decisions += _retired(workers, free, bindings, unmet[framework] - ready)
-        for _ in range(min(missing, room, can_start)):
-            decisions.append(Start(framework=framework))
-            room -= 1
-            can_start -= 1
+    idle = [w for w in workers if w.idle and free[w.worker] == w.free]
+    ready = {f: unbound[f] + starting.get(f, 0) for f in {*unmet, *warm}}
+    # Those who are needed come before those who would be warm, or the two change places for ever.
+    for wanted in (unmet, unmet + Counter(warm)):
+        for framework in sorted(wanted):
+            missing = wanted[framework] - ready[framework]
+            for _ in range(min(missing, room, can_start)):
+                decisions.append(Start(framework=framework))
+                ready[framework] += 1
+                room -= 1
+                can_start -= 1
+            if room <= 0:
+                for worker in _retired(idle, bindings, framework, unmet[framework], ready):
+                    idle.remove(worker)
+                    decisions.append(Retire(worker=worker.worker))
     return decisions
 
 
@@ -133,13 +139,15 @@ def _choose(
 
 
 def _retired(
-    workers: Sequence[WorkerFacts],
-    free: Mapping[WorkerId, int],
+    idle: Sequence[WorkerFacts],
     bindings: Mapping[WorkerId, Binding | None],
-    count: int,
-) -> list[Retire]:
-    idle = [w for w in workers if w.idle and free[w.worker] == w.free and bindings[w.worker]]
-    return [Retire(worker=w.worker) for w in idle[:count]]
+    framework: str,
+    needed: int,
+    ready: Mapping[str, int],
+) -> list[WorkerFacts]:
+    """Idle workers that are of no use to ``framework``, as many as it lacks."""
+    useless = [w for w in idle if bindings[w.worker] is not None or w.framework != framework]
+    return useless[: max(needed - ready[framework], 0)]
 
 
 def ready_agents(state: ExecutionState) -> list[AgentName]:

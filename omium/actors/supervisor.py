@@ -61,8 +61,8 @@ START_FAILURES_MAX = 3
 class Spawner(Protocol):
     """Starts and ends worker processes. A started worker connects by itself and says hello."""
 
-    def start(self, framework: str) -> None:
-        """Start a worker; returns at once."""
+    def start(self, framework: str) -> WorkerId:
+        """Start a worker; returns at once with the id by which it will say hello."""
         ...
 
     def end(self, worker: WorkerId) -> None:
@@ -125,7 +125,7 @@ class Supervisor:
         self._spawner = spawner
         self._settings = settings
         self._workers: dict[WorkerId, _Worker] = {}
-        self._starting: list[tuple[str, float]] = []
+        self._starting: dict[WorkerId, tuple[str, float]] = {}
         self._start_failures: Counter[str] = Counter()
         self._live: dict[ExecutionId, ExecutionState] = {}
         self._workflows: dict[str, Workflow] = {}
@@ -166,10 +166,7 @@ class Supervisor:
     def worker_hello(self, connection: Connection, hello: m.WorkerHello) -> None:
         """A worker connected, for the first time or again."""
         self._start_failures[hello.framework] = 0
-        for waiting in self._starting:
-            if waiting[0] == hello.framework:
-                self._starting.remove(waiting)
-                break
+        self._starting.pop(hello.worker, None)
         worker = _Worker(
             hello=hello,
             connection=connection,
@@ -211,8 +208,11 @@ class Supervisor:
     def shut_down(self, *, end_workers: bool = True) -> None:
         """Start no more workers, and tell those there are to end their processes."""
         self._stopping = True
-        for worker in self._workers.values() if end_workers else ():
-            worker.connection.send(m.Shutdown())
+        if end_workers:
+            for worker in self._workers.values():
+                worker.connection.send(m.Shutdown())
+            for worker_id in self._starting:
+                self._spawner.end(worker_id)
 
     def view(self, pid: int) -> m.RuntimeView:
         """Who is connected; ``pid`` is the coordinator's own."""
@@ -356,12 +356,18 @@ class Supervisor:
                     break
                 if attempt.stop_by_s is None and now_s - attempt.progress_s > attempt.timeout_s:
                     self._time_out(worker, attempt)
-        for waiting in [s for s in self._starting if now_s - s[1] > self._settings.start_timeout_s]:
-            self._starting.remove(waiting)
-            self._start_failures[waiting[0]] += 1
+        for worker_id, (framework, since_s) in list(self._starting.items()):
+            if now_s - since_s > self._settings.start_timeout_s:
+                self._give_up(worker_id, framework)
         if now_s >= self._leasing_from_s and self._committer.is_idle:
             self._reconcile()
         self.schedule()
+
+    def _give_up(self, worker_id: WorkerId, framework: str) -> None:
+        """A worker did not come up in time."""
+        del self._starting[worker_id]
+        self._start_failures[framework] += 1
+        self._spawner.end(worker_id)
 
     def _time_out(self, worker: _Worker, attempt: _Attempt) -> None:
         error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
@@ -422,15 +428,15 @@ class Supervisor:
             )
             for worker in self._workers.values()
         ]
-        starting = Counter(framework for framework, _ in self._starting)
+        starting = Counter(framework for framework, _ in self._starting.values())
         wants = [want for want in wants if not self._refuse_start(want)]
         for decision in plan(wants, workers, starting, self._settings.warm, self._settings.limits):
             match decision:
                 case Assign():
                     self._lease(decision.want, self._workers[decision.worker])
                 case Start():
-                    self._starting.append((decision.framework, now_s))
-                    self._spawner.start(decision.framework)
+                    worker_id = self._spawner.start(decision.framework)
+                    self._starting[worker_id] = (decision.framework, now_s)
                 case Retire():
                     self._workers[decision.worker].connection.send(m.Shutdown())
 

@@ -420,12 +420,14 @@ async def serve(
 Answer = Callable[[Any], None]
 
 
-def answer_later(work: Awaitable[Any], answer: Answer, tasks: set[asyncio.Task[None]]) -> None:
+def answer_later(
+    work: Callable[[], Awaitable[Any]], answer: Answer, tasks: set[asyncio.Task[None]]
+) -> None:
     """Run ``work`` as a task kept in ``tasks`` and answer with its result or its error."""
 
     async def run() -> None:
         try:
-            answer(await work)
+            answer(await work())
         except OmiumError as error:
             answer(error_reply(error))
 

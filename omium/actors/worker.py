@@ -196,7 +196,8 @@ class Worker:
             return over("outcome_unknown", call=unknown.call_index)
         except (Control, asyncio.CancelledError):
             return over("stopped")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # An agent that wants to leave the process is one guest of it among many.
             if site.stopped is not None:
                 return over("stopped")
             log.info("attempt %s/%s failed", lease.execution_id, lease.agent, exc_info=error)

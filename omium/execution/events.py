@@ -242,7 +242,7 @@ def decode_event(data: bytes, where: str) -> Event:
     """The inverse of ``encode_event``. Raises ``CorruptRecord`` naming ``where``."""
     try:
         return _event_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptRecord(where, str(error)) from error
 
 
@@ -254,7 +254,7 @@ def decode_append(data: bytes, where: str) -> Append:
     """The inverse of ``encode_append``. Raises ``CorruptRecord`` naming ``where``."""
     try:
         append = _append_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptRecord(where, str(error)) from error
     if append.format > FORMAT:
         raise CorruptRecord(where, f"format {append.format}, this Omium reads {FORMAT}")

@@ -126,13 +126,13 @@ def check(state: ExecutionState | None, append: Append) -> Refusal | None:
         refusal = _check_event(state, append, event)
         if refusal is not None:
             return refusal
-        claim = _claim(state, event)
-        if claim in settled:
+        claims = _claims(state, event)
+        if claims & settled:
             return Refusal(
-                code="conflict", message=f"{type_of(event)} twice, at position {position}"
+                code="conflict",
+                message=f"{type_of(event)} at position {position} is at odds with an earlier event",
             )
-        if claim is not None:
-            settled.add(claim)
+        settled |= claims
     return None
 
 
@@ -153,22 +153,22 @@ def _check_beginning(append: Append) -> Refusal | None:
     return None
 
 
-def _claim(state: ExecutionState, event: Event) -> Hashable:
-    """What ``event`` settles once and for all; None where it may come again."""
+def _claims(state: ExecutionState, event: Event) -> set[Hashable]:
+    """What no other event of the same append may be about, once ``event`` is in it."""
     match event:
         case StepCompleted():
-            return ("step", event.agent, event.step)
+            return {("step", event.agent, event.step)}
         case AgentCompleted():
-            return ("output", event.agent)
+            return {("agent", event.agent)}
+        case AttemptStarted():
+            return {("agent", event.agent), ("epoch", event.epoch)}
         case CallCompleted() | CallFailed() | CallDecided():
-            return ("call", event.call)
+            return {("call", event.call)}
         case CallIntended():
             known = state.agents[event.agent].calls.get(event.key)
-            return ("call", known.index if known is not None else (event.agent, event.key))
-        case AttemptStarted():
-            return ("epoch", event.epoch)
+            return {("call", known.index if known is not None else (event.agent, event.key))}
         case _:
-            return None
+            return set()
 
 
 def _check_writer(state: ExecutionState | None, writer: Writer) -> Refusal | None:

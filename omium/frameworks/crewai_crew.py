@@ -9,274 +9,141 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from crewai import Agent, Crew, Process, Task
-from crewai.events.event_context import (
-    EventContextConfig,
-    MismatchBehavior,
-    _event_context_config,
-)
+from crewai import Crew, Task
+from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tasks.task_output import TaskOutput
-from crewai.tools import BaseTool
-from pydantic import BaseModel, create_model
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel
 
-from omium.definitions import Agent as AgentDefinition
-from omium.definitions import Task as TaskDefinition
-from omium.definitions import Tool, render, strict
-from omium.errors import AgentError, ConfigError, EntrypointError
-from omium.frameworks.crewai_llm import GuidedLLM, TaskShape
-from omium.frameworks.entrypoints import load_entrypoint
-from omium.frameworks.protocol import Assignment, Session
+from omium.errors import AgentError, OutputSchemaError
+from omium.frameworks.crewai_build import crew_of_definition, crew_of_entrypoint
+from omium.frameworks.crewai_quiet import subdue
+from omium.frameworks.protocol import Session
 from omium.types import Json
 
-log = logging.getLogger(__name__)
+SHOWN_CHARS_MAX = 200
 
 
 def run_crew(session: Session) -> Json:
     """Build the assigned crew, set what is finished, and run the rest of it."""
-    _silence()
+    subdue()
     assignment = session.assignment
-    if assignment.agent.entrypoint is not None:
-        crew = _crew_of_entrypoint(session, assignment.agent.entrypoint)
+    agent = assignment.agent
+    inputs: dict[str, Json] | None = None
+    if agent.entrypoint is None:
+        crew = crew_of_definition(session)
     else:
-        crew = _crew_of_definition(session)
-    finished = _restore(crew, assignment.saved)
-    names = [task.name or "" for task in crew.tasks]
-    crew.task_callback = _boundary(session, crew, finished, crew.task_callback)
-    if finished < len(names):
-        session.blocking.start_step(str(finished), names[finished])
-    result: Any = crew.kickoff()
-    return _output(assignment.agent, result.raw)
+        crew, inputs = crew_of_entrypoint(session, agent.entrypoint)
+    crew._task_output_handler = _NoOutputFile()  # pyright: ignore[reportAttributeAccessIssue]
+    finished = _restore(crew, agent.name, assignment.saved)
+    if finished < len(crew.tasks):
+        session.blocking.start_step(str(finished), crew.tasks[finished].name or "")
+    crew.task_callback = _boundary(session, crew, crew.task_callback)
+    result: Any = crew.kickoff(inputs=inputs)
+    structured = _structured(result)
+    if structured is not None:
+        return structured
+    return result.raw if agent.final_output is None else _parsed(agent.name, result.raw)
+
+
+class _NoOutputFile:
+    """In the place of CrewAI's record of the latest kickoff, one SQLite file for all crews of a
+    process: crews that run side by side would clear and lock it under one another."""
+
+    def reset(self) -> None: ...
+
+    def update(self, task_index: int, log: dict[str, Any]) -> None: ...
+
+    def load(self) -> None: ...
+
+
+# ---------------------------------------------------------------------- steps
 
 
 def _boundary(
-    session: Session, crew: Crew, finished: int, users: Callable[..., Any] | None
+    session: Session, crew: Crew, users: Callable[[TaskOutput], Any] | None
 ) -> Callable[[TaskOutput], None]:
     """What CrewAI calls between a finished task and the next: the step's checkpoint."""
-    done = finished
 
     def completed(output: TaskOutput) -> None:
-        nonlocal done
-        outputs = [task.output for task in crew.tasks[: done + 1]]
-        state: dict[str, Any] = {
-            "tasks": [
-                one.model_dump(mode="json", exclude={"messages"})
-                for one in outputs
-                if one is not None
-            ]
-        }
-        session.blocking.complete_step(str(done), state, crew.tasks[done].name or "")
-        done += 1
-        if done < len(crew.tasks):
-            session.blocking.start_step(str(done), crew.tasks[done].name or "")
+        # Before the checkpoint, like a task's own callback: rather called again than never.
         if users is not None:
-            users(output)
+            said = users(output)
+            if inspect.iscoroutine(said):
+                asyncio.run(said)
+        done = next(n for n, task in enumerate(crew.tasks) if task.output is output)
+        state: Json = {"tasks": [_saved(task.output) for task in crew.tasks[: done + 1]]}
+        session.blocking.complete_step(str(done), state, crew.tasks[done].name or "")
+        if done + 1 < len(crew.tasks):
+            session.blocking.start_step(str(done + 1), crew.tasks[done + 1].name or "")
 
     return completed
 
 
-def _restore(crew: Crew, saved: Json) -> int:
-    """Set the outputs of finished tasks; how many there are."""
+def _saved(output: TaskOutput | None) -> Json:
+    """A task's output as the checkpoint keeps it; None for a task that was skipped."""
+    if output is None:
+        return None
+    # The base class would write its own fields of the model, which has none.
+    pydantic = output.pydantic.model_dump(mode="json") if output.pydantic is not None else None
+    # The conversation is not needed to go on, and may be long.
+    return {**output.model_dump(mode="json", exclude={"messages"}), "pydantic": pydantic}
+
+
+def _restore(crew: Crew, agent: str, saved: Json) -> int:
+    """Give finished tasks their outputs back; how many tasks are finished, skipped ones
+    included."""
     if saved is None:
         return 0
-    outputs: Any = saved["tasks"] if isinstance(saved, dict) else []
+    outputs: Any = saved["tasks"] if isinstance(saved, dict) else None
+    if len(outputs) > len(crew.tasks):
+        raise AgentError(
+            f"agent {agent!r} has finished {len(outputs)} tasks, but its crew now has only "
+            f"{len(crew.tasks)}: bring the crew's tasks back, or start anew"
+        )
     for task, output in zip(crew.tasks, outputs, strict=False):
-        task.output = TaskOutput.model_validate(output)
+        task.output = _skipped(agent, task) if output is None else _restored(task, output)
     # Makes CrewAI begin with the first task that has no output.
     crew.checkpoint_kickoff_event_id = "omium"
     return len(outputs)
 
 
-def _output(agent: AgentDefinition, raw: str) -> Json:
-    if agent.final_output is None:
-        return raw
+def _restored(task: Task, saved: dict[str, Any]) -> TaskOutput:
+    output = TaskOutput.model_validate({**saved, "pydantic": None})
+    if saved["pydantic"] is not None and task.output_pydantic is not None:
+        output.pydantic = task.output_pydantic.model_validate(saved["pydantic"])
+    return output
+
+
+def _skipped(agent: str, task: Task) -> TaskOutput:
+    if not isinstance(task, ConditionalTask):
+        raise AgentError(
+            f"agent {agent!r} has skipped task {task.name!r}, which its crew now always runs: "
+            "bring the crew's tasks back, or start anew"
+        )
+    return task.get_skipped_task_output()
+
+
+# ---------------------------------------------------------------------- the output
+
+
+def _structured(result: Any) -> Json:
+    """What a crew answers whose last task names a model for its output; None for the others."""
+    if isinstance(result.pydantic, BaseModel):
+        return result.pydantic.model_dump(mode="json")
+    return result.json_dict
+
+
+def _parsed(agent: str, raw: str) -> Json:
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_constant=_no_constant)
     except ValueError as error:
-        raise AgentError(f"agent {agent.name!r} answered no JSON: {raw[:200]!r}") from error
+        shown = raw if len(raw) <= SHOWN_CHARS_MAX else f"{raw[:SHOWN_CHARS_MAX]}…"
+        problem = f"found {shown!r}, expected JSON ({error}); was it cut off by max_tokens?"
+        raise OutputSchemaError(agent, [problem]) from error
 
 
-# ---------------------------------------------------------------------- from a definition
-
-
-def _crew_of_definition(session: Session) -> Crew:
-    assignment = session.assignment
-    definition = assignment.agent
-    if not assignment.endpoint.model:
-        raise ConfigError(f"no model for agent {definition.name!r}: set one, or use --model")
-    values: dict[str, Json] = {**assignment.inputs, **assignment.outputs}
-    tools = {name: _tool(session, assignment.workflow.tool(name)) for name in definition.tools}
-    llm = GuidedLLM(
-        model=assignment.endpoint.model,
-        provider="openai",
-        base_url=assignment.endpoint.base_url,
-        api_key=assignment.endpoint.api_key,
-        temperature=definition.temperature,
-        max_tokens=definition.max_tokens,
-        max_retries=0,
-    )
-    agent = Agent(
-        role=render(definition.role or definition.name, values),
-        goal=render(definition.goal or "", values),
-        backstory=render(definition.backstory or "", values),
-        llm=llm,
-        tools=list(tools.values()),
-        verbose=False,
-        allow_delegation=False,
-        max_retry_limit=0,
-        cache=False,
-    )
-    tasks: list[Task] = []
-    for number, task in enumerate(definition.tasks):
-        name = task.name or f"task{number + 1}"
-        llm.shapes[name] = _shape(definition, number)
-        tasks.append(
-            Task(
-                name=name,
-                description=render(task.description, values),
-                expected_output=render(task.expected_output, values),
-                agent=agent,
-                tools=[tools[one] for one in _tools_of(definition, task)],
-            )
-        )
-    return Crew(agents=[agent], tasks=tasks, process=Process.sequential, verbose=False, cache=False)
-
-
-def _tools_of(agent: AgentDefinition, task: TaskDefinition) -> tuple[str, ...]:
-    return agent.tools if task.tools is None else task.tools
-
-
-def _shape(agent: AgentDefinition, number: int) -> TaskShape:
-    schema = agent.output_of(number)
-    return TaskShape(
-        schema=strict(schema) if schema is not None else None,
-        tool_first=agent.tasks[number].tool_choice == "required",
-    )
-
-
-def _tool(session: Session, definition: Tool) -> BaseTool:
-    """A CrewAI tool that runs the user's function through the call journal."""
-    function = load_entrypoint(definition.function, session.assignment.import_paths)
-    description = definition.description or inspect.getdoc(function)
-    if not description:
-        raise ConfigError(
-            f"tool {definition.name!r} has no description: give it one, or the function a docstring"
-        )
-
-    class DefinedTool(BaseTool):
-        def _run(self, **arguments: Any) -> str:
-            result = session.blocking.call_tool(
-                definition.name,
-                to_jsonable_python(arguments),
-                lambda _: _called(function, arguments),
-                idempotent=definition.idempotent,
-            )
-            return result if isinstance(result, str) else json.dumps(result)
-
-    return DefinedTool(
-        name=definition.name,
-        description=description,
-        args_schema=_arguments_of(definition, function),
-    )
-
-
-def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    result = function(**arguments)
-    if inspect.iscoroutine(result):
-        return asyncio.run(result)
-    return result
-
-
-def _arguments_of(definition: Tool, function: Callable[..., Any]) -> type[BaseModel]:
-    """The arguments of a tool as a pydantic model, from the function's signature."""
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except (NameError, TypeError, ValueError) as error:
-        raise EntrypointError(definition.function, f"its signature: {error}") from error
-    fields: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            reason = "a tool's parameters must have names"
-            raise EntrypointError(definition.function, reason)
-        annotation = str if parameter.annotation is parameter.empty else parameter.annotation
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (annotation, default)
-    return create_model(f"{definition.name}_arguments", **fields)
-
-
-# ---------------------------------------------------------------------- from an entrypoint
-
-
-def _crew_of_entrypoint(session: Session, entrypoint: str) -> Crew:
-    """The user's own crew, with its tools put under the journal."""
-    assignment = session.assignment
-    build = load_entrypoint(entrypoint, assignment.import_paths)
-    try:
-        crew = build(*_wanted(build, assignment))
-    except Exception as error:
-        reason = f"building the crew raised {type(error).__name__}: {error}"
-        raise EntrypointError(entrypoint, reason) from error
-    if not isinstance(crew, Crew):
-        raise EntrypointError(entrypoint, f"it returned a {type(crew).__name__}, not a Crew")
-    crew.cache = False
-    idempotent = {tool.name for tool in assignment.workflow.tools if tool.idempotent}
-    for tool in _tools_in(crew):
-        _journal(session, tool, idempotent=tool.name in idempotent)
-    for task in crew.tasks:
-        # In a thread of its own a task could not be stopped: CrewAI loses what unwinds it.
-        if task.async_execution:
-            log.warning("task %r of %s is run in its turn, not async", task.name, entrypoint)
-            task.async_execution = False
-    for agent in crew.agents:
-        if isinstance(agent, Agent):
-            agent.max_retry_limit = 0
-    return crew
-
-
-def _wanted(build: Callable[..., Any], assignment: Assignment) -> list[Any]:
-    """An entrypoint takes nothing, or the assignment's inputs and the outputs before it."""
-    count = len(inspect.signature(build).parameters)
-    return [assignment.inputs, assignment.outputs][:count]
-
-
-def _tools_in(crew: Crew) -> list[BaseTool]:
-    owners: list[Any] = [*crew.agents, *crew.tasks, *(t.agent for t in crew.tasks if t.agent)]
-    if crew.manager_agent is not None:
-        owners.append(crew.manager_agent)
-    found = {id(tool): tool for owner in owners for tool in owner.tools or []}
-    return [tool for tool in found.values() if isinstance(tool, BaseTool)]
-
-
-def _journal(session: Session, tool: BaseTool, *, idempotent: bool) -> None:
-    original = tool.run
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        arguments = {"args": list(args), **kwargs} if args else tool._validate_kwargs(kwargs)
-
-        def act(_: str) -> Json:
-            result = original(*args, **kwargs)
-            try:
-                return to_jsonable_python(result)
-            except ValueError:
-                # The model is shown the text of a result in any case.
-                return str(result)
-
-        return session.blocking.call_tool(
-            tool.name, to_jsonable_python(arguments), act, idempotent=idempotent
-        )
-
-    object.__setattr__(tool, "run", run)
-
-
-def _silence() -> None:
-    """Keep CrewAI's event bus from printing on the worker's output (a private name: the
-    version is pinned)."""
-    _event_context_config.set(
-        EventContextConfig(
-            mismatch_behavior=MismatchBehavior.SILENT, empty_pop_behavior=MismatchBehavior.SILENT
-        )
-    )
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")

@@ -1,7 +1,7 @@
 """CrewAI's OpenAI client with two habits that small models need.
 
 Every answer that has a schema is asked for under it (``response_format``), and a task may be
-told to call its tool before it answers. CrewAI itself leaves tool choice to the model and
+told to call a tool before it answers. CrewAI itself leaves tool choice to the model and
 sends no schema beside tools.
 """
 
@@ -17,16 +17,18 @@ from pydantic import Field
 @dataclass(frozen=True, kw_only=True)
 class TaskShape:
     """How a task's answers are asked for: under ``schema``, and with ``tool_first`` only after
-    one of its tools was called."""
+    one of its tools has returned something."""
 
     schema: dict[str, Any] | None
     tool_first: bool
 
 
 class GuidedLLM(OpenAICompletion):
-    """``shapes`` holds the shape of each task by the task's name."""
+    """``shapes`` holds the shape of each task by the task's id; ``served`` the ids of the tasks
+    for which a tool has returned something."""
 
     shapes: dict[str, TaskShape] = Field(default_factory=dict, exclude=True)
+    served: set[str] = Field(default_factory=set, exclude=True)
 
     def _handle_completion(
         self, params: dict[str, Any], *args: Any, from_task: Any = None, **kwargs: Any
@@ -41,16 +43,17 @@ class GuidedLLM(OpenAICompletion):
         return await super()._ahandle_completion(shaped, *args, from_task=from_task, **kwargs)
 
     def _shaped(self, params: dict[str, Any], from_task: Any) -> dict[str, Any]:
-        shape = self.shapes.get(getattr(from_task, "name", None) or "")
-        return params if shape is None else shaped(params, shape)
+        task = str(getattr(from_task, "id", ""))
+        shape = self.shapes.get(task)
+        return params if shape is None else shaped(params, shape, served=task in self.served)
 
 
-def shaped(params: dict[str, Any], shape: TaskShape) -> dict[str, Any]:
-    """The request ``params`` as ``shape`` wants it."""
+def shaped(params: dict[str, Any], shape: TaskShape, *, served: bool) -> dict[str, Any]:
+    """The request ``params`` as ``shape`` wants it; ``served`` says that a tool has returned
+    something for the task."""
     params = dict(params)
     tools = params.get("tools") or []
-    called = any(message.get("role") == "tool" for message in params["messages"])
-    if tools and shape.tool_first and not called:
+    if tools and shape.tool_first and not served:
         params["tool_choice"] = (
             {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
             if len(tools) == 1
@@ -58,7 +61,8 @@ def shaped(params: dict[str, Any], shape: TaskShape) -> dict[str, Any]:
         )
         params["parallel_tool_calls"] = False
         return params
-    if tools and shape.tool_first:
+    if shape.tool_first:
+        # A model too small to see when to call a tool does not see when to stop either.
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
             params.pop(name, None)
     if shape.schema is not None:

@@ -26,7 +26,7 @@ def load_entrypoint(entrypoint: str, import_paths: Sequence[str] = ()) -> Callab
     except ModuleNotFoundError as error:
         # A module that this one imports may be what is missing.
         raise EntrypointError(entrypoint, str(error)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"importing {module_name!r} raised {type(error).__name__}: {error}"
         raise EntrypointError(entrypoint, reason) from error
     for name in attribute.split("."):

@@ -125,7 +125,7 @@ def _site_of(request: httpx.Request) -> CallSite | None:
         site = ambient[0] if ambient is not None else None
     if site is None and len(_sites) == 1:
         site = next(iter(_sites.values()))
-    if site is None or not str(request.url).startswith(site.gateway_url):
+    if site is None or not str(request.url).startswith(f"{site.gateway_url}/"):
         return None
     return site
 
@@ -136,7 +136,10 @@ def _mark(site: CallSite, request: httpx.Request) -> None:
     request.headers["authorization"] = f"Bearer {site.api_key}"
     if request.method != "POST" or SCOPE_HEADER in request.headers:
         return
-    body = msgspec.json.decode(request.content)
+    try:
+        body = msgspec.json.decode(request.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return  # no chat completion: the gateway will say what it makes of it
     place = site.here()
     call = ("llm", place.scope, str(body.get("model", "")), digest_of(canonical_chat_request(body)))
     numbers = None

@@ -80,8 +80,8 @@ class Counters:
     _ordinals: dict[tuple[CallKind, str], int] = field(
         default_factory=dict[tuple[CallKind, str], int]
     )
-    _occurrences: dict[tuple[CallKind, str, str, str], int] = field(
-        default_factory=dict[tuple[CallKind, str, str, str], int]
+    _given: dict[tuple[CallKind, str, str, str], tuple[int, int]] = field(
+        default_factory=dict[tuple[CallKind, str, str, str], tuple[int, int]]
     )
 
     def next(self, kind: CallKind, scope: str, name: str, digest: str) -> tuple[int, int]:
@@ -90,14 +90,11 @@ class Counters:
             ordinal = self._ordinals.get((kind, scope), 0)
             self._ordinals[kind, scope] = ordinal + 1
             key = (kind, scope, name, digest)
-            occurrence = self._occurrences.get(key, 0)
-            self._occurrences[key] = occurrence + 1
-            return ordinal, occurrence
+            _, occurrence = self._given.get(key, (0, -1))
+            self._given[key] = (ordinal, occurrence + 1)
+            return ordinal, occurrence + 1
 
     def latest(self, kind: CallKind, scope: str, name: str, digest: str) -> tuple[int, int] | None:
         """What ``next`` gave last for an equal call, for an SDK that sends one again."""
         with self._lock:
-            occurrences = self._occurrences.get((kind, scope, name, digest), 0)
-            if not occurrences:
-                return None
-            return self._ordinals[kind, scope] - 1, occurrences - 1
+            return self._given.get((kind, scope, name, digest))

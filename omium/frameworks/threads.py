@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from omium.errors import AgentError
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -15,8 +17,16 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
 
     A thread cannot be cancelled: when the waiting is, this goes on waiting until the function
     has returned or raised, so that an attempt is never reported over while it still acts.
+    A ``SystemExit`` becomes an ``AgentError``: it would end the event loop and all in it.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+
+    def contained() -> _T:
+        try:
+            return function(*args, **kwargs)
+        except SystemExit as error:
+            raise AgentError(f"SystemExit: {error}") from error
+
+    work = asyncio.ensure_future(asyncio.to_thread(contained))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ import psutil
 import ray
 
 from omium.config import RaySettings
-from omium.errors import Unavailable
+from omium.errors import ConfigError, Unavailable
 
 NODE_PROCESSES = ("gcs_server", "raylet")
 END_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 _SCRATCH = "omium-"
 
 
@@ -43,6 +46,12 @@ class RayCluster:
 
         Raises ``Unavailable`` when there is none at the address or none can be started.
         """
+        if address is not None:
+            _check_address(address)
+        else:
+            # A token of this run only: else Ray leaves one in the user's home, which makes
+            # every later `ray start` ask for it.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         before = {child.pid for child in psutil.Process().children()}
         _sweep()
         scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
@@ -57,8 +66,12 @@ class RayCluster:
             )
         except (ConnectionError, RuntimeError, OSError, ValueError) as error:
             shutil.rmtree(scratch, ignore_errors=True)
-            place = f"join Ray at {address!r}" if address else "start Ray here"
-            raise Unavailable(f"cannot {place}: {error}") from error
+            if address is None:
+                raise Unavailable(f"cannot start Ray here: {error}") from error
+            raise Unavailable(
+                f"cannot join Ray at {address!r}: {error} "
+                "(RAY_AUTH_MODE=token, where the cluster asks for its token)"
+            ) from error
         children = [c for c in psutil.Process().children() if c.pid not in before]
         return cls(
             joined=address is not None,
@@ -85,6 +98,22 @@ class RayCluster:
             _kill(mine)
             ray.shutdown()
         shutil.rmtree(self.scratch_dir, ignore_errors=True)
+
+
+def _check_address(address: str) -> None:
+    """Find out at once whether anybody is there: Ray itself tries for ten minutes."""
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"RAY_ADDRESS {address!r} is of Ray Client; Omium's driver runs in the cluster: "
+            "give the address of its GCS (host:6379), or submit a Ray job"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # a word such as "auto", which Ray looks up on this machine
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise Unavailable(f"no Ray answers at {address!r}: {error}") from error
 
 
 def _sweep() -> None:

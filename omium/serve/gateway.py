@@ -105,6 +105,8 @@ class Gateway:
     async def stop(self) -> None:
         """Stop at once. Connections are broken, as in a crash: who asked will ask again."""
         self._server.should_exit = self._server.force_exit = True
+        for listener in self._server.servers:
+            listener.close()
         for connection in list(self._server.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()

@@ -107,9 +107,13 @@ class Replica:
         os.close(self._lock)
 
     def _meta(self, key: str) -> int:
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self._connection.execute(
+            "SELECT value, crc FROM meta WHERE key = ?", (key,)
+        ).fetchone()
         if row is None:
             raise CorruptRecord(f"{self._path}: meta.{key}", "missing")
+        if checksum(b"", "meta", key, row[0]) != row[1]:
+            raise CorruptRecord(f"{self._path}: meta.{key}", "its checksum does not match")
         return int(row[0])
 
     # ------------------------------------------------------------------ states
@@ -198,7 +202,10 @@ class Replica:
                     for row in map(row_of, touched.values())
                 ],
             )
-        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'applied'", (upto,))
+        self._connection.execute(
+            "UPDATE meta SET value = ?, crc = ? WHERE key = 'applied'",
+            (upto, checksum(b"", "meta", "applied", upto)),
+        )
         if upto // LOG_ROWS_KEPT != self._applied // LOG_ROWS_KEPT:
             self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
         self._applied = upto
@@ -268,7 +275,6 @@ class Replica:
         name = getattr(cause, "sqlite_errorname", "")
         if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
             self._halted = f"fsync failed: {cause}"
-            return
         with translated(self._path):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

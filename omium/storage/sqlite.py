@@ -25,8 +25,7 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-INSERT INTO meta VALUES ('applied', 0);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
 
 -- What consensus ordered: one row an append. Trimmed once applied.
 CREATE TABLE log (
@@ -102,10 +101,12 @@ def _create(path: Path) -> None:
     draft = path.with_name(f"{path.name}.new")
     for leftover in (draft, draft.with_name(f"{draft.name}-journal")):
         leftover.unlink(missing_ok=True)
+    crc = checksum(b"", "meta", "applied", 0)
     connection = sqlite3.connect(draft, isolation_level=None)
     try:
         connection.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION};"
+            f"INSERT INTO meta VALUES ('applied', 0, {crc}); COMMIT;"
         )
     finally:
         connection.close()
@@ -153,7 +154,9 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def checksum(body: bytes, *place: str | int) -> int:
+def checksum(body: object, *place: str | int) -> int:
     """CRC-32 of a record and of the place it belongs to, so that a record in the wrong place
-    is as wrong as one with the wrong bytes."""
+    is as wrong as one with the wrong bytes. -1, which is nothing's, for what is no bytes."""
+    if not isinstance(body, bytes):
+        return -1
     return zlib.crc32(body, zlib.crc32(":".join(map(str, place)).encode()))

@@ -44,13 +44,14 @@ class InProcessSpawner:
         self.workers: dict[WorkerId, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, framework: str) -> None:
+    def start(self, framework: str) -> WorkerId:
         worker_id = WorkerId(f"w_{next(self._numbers):03d}")
         worker = self._make(worker_id, framework)
         self.workers[worker_id] = worker
         task = asyncio.create_task(self._host(worker_id, worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return worker_id
 
     def end(self, worker: WorkerId) -> None:
         """Kill a worker: it stops where it is and tells nobody."""
@@ -84,8 +85,11 @@ class InProcessRuntime:
         clock: Clock | None = None,
         blobs_url: str = "memory://",
         capacity: int = 8,
+        models_directory: Path | None = None,
     ) -> None:
+        """``models_directory`` holds the embedded models, of which ``directory`` has none."""
         self._directory = directory
+        self._models_directory = models_directory or directory / "models"
         self._providers = providers or {}
         self._adapters = {"python": PlainAdapter, **(adapters or {})}
         self._settings = settings
@@ -172,7 +176,7 @@ class InProcessRuntime:
 
     async def start_gateway(self) -> None:
         settings = RouterSettings(
-            providers=self._providers, local_models={}, models_directory=self._directory / "models"
+            providers=self._providers, local_models={}, models_directory=self._models_directory
         )
         self._gateway = Gateway(
             Router(settings),

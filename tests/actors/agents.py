@@ -1,12 +1,14 @@
 """Agents and tools of the ``python`` framework that the tests run.
 
 ``script`` and its blocking twin do what their inputs say, one action after another:
-``{"ask": text, "stream": bool or gate}``, ``{"tool": name, "with": {...}}``, ``{"checkpoint": name}``,
-``{"hold": gate}``, ``{"fail": text}``. The answers of the asked and the called are the output.
+``{"ask": text, "stream": bool or gate}``, ``{"tool": name, "with": {...}}``,
+``{"checkpoint": name}``, ``{"hold": gate}``, ``{"fail": text}``. The answers of the asked and
+the called are the output.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -43,6 +45,11 @@ async def script(context: AgentContext) -> dict[str, Any]:
     actions: Any = context.inputs["do"]
     for number, action in enumerate(actions[state["at"] :], start=state["at"] + 1):
         match action:
+            case {"ask": text, "or": otherwise}:
+                try:
+                    heard.append(await ask(context, text))
+                except openai.APIError:
+                    heard.append(otherwise)
             case {"ask": text}:
                 heard.append(await ask(context, text, action.get("stream", False)))
             case {"tool": name}:
@@ -159,6 +166,16 @@ def unfit() -> Any:
 async def wordy(context: AgentContext) -> Any:
     """Answers whatever its inputs say."""
     return context.inputs["answer"]
+
+
+async def leave(_: AgentContext) -> None:
+    """Tries to end the process that it is a guest in."""
+    sys.exit("enough")
+
+
+def leave_blocking(_: BlockingContext) -> None:
+    """The same from a thread."""
+    sys.exit("enough")
 
 
 NOT_A_FUNCTION = 7

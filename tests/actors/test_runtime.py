@@ -78,6 +78,22 @@ async def test_agents_that_nobody_follows_are_the_result_by_name(tmp_path: Path)
     }
 
 
+async def test_an_agent_sees_what_comes_before_it_and_nothing_else(tmp_path: Path) -> None:
+    flow = workflow(
+        *(agent(name, "gather") for name in ("one", "two", "aside", "end")),
+        handoffs=["one -> two -> end"],
+    )
+    async with stage(tmp_path) as s:
+        with gate() as two:
+            execution_id = await s.submit(flow, {"two": two.name})
+            await s.until(execution_id, "agent.completed", times=2)
+            two.open()
+            result = await s.result(execution_id)
+    assert isinstance(result, dict)
+    assert set(result) == {"aside", "end"}
+    assert set(result["end"]["from"]) == {"one", "two"}  # pyright: ignore
+
+
 async def test_many_executions_share_one_worker(tmp_path: Path) -> None:
     settings = QUICK.__class__(limits=Limits(workers_max=1))
     flow = workflow(agent("doer"))

@@ -1,0 +1,335 @@
+"""``run``, ``resume`` and ``fork``: commands that take an execution to its end from here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+
+from omium.cli.displays import Display, JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay
+from omium.cli.looking import ending_error
+from omium.cli.options import (
+    AsJson,
+    DataDir,
+    ExecutionName,
+    Quiet,
+    ShowWorkerOutput,
+    Timeout,
+    WorkflowFile,
+    json_or_text,
+    pairs_of,
+    settings_of,
+)
+from omium.cli.records import opened
+from omium.cli.telling import how_to_decide, tell, tell_completed
+from omium.clock import SystemClock
+from omium.config import Settings
+from omium.errors import (
+    DataDirectoryBusy,
+    ExecutionPaused,
+    InputError,
+)
+from omium.execution.events import Entry
+from omium.execution.records import Decision
+from omium.execution.state import ExecutionState
+from omium.runtime.endpoint import live_endpoint
+from omium.types import ExecutionId, Json
+
+if TYPE_CHECKING:
+    # What drives a runtime imports Ray, which takes a second: only when it is needed.
+    from omium.actors.client import Client
+    from omium.cli.driving import Work
+    from omium.definitions import Workflow
+
+INPUTS_FILE_BYTES_MAX = 16 * 1024 * 1024
+DECISIONS: tuple[Decision, ...] = ("retry", "answer", "fail")
+
+
+def run(
+    workflow: WorkflowFile,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NAME=VALUE",
+            help="An input; its type is what the workflow's schema says. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    inputs_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs-file",
+            metavar="FILE.json",
+            help="A JSON object of inputs; [bold]--input[/] wins over it.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="PROVIDER/MODEL",
+            help="The model for all agents, such as openai/gpt-4o-mini.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    timeout_s: Timeout = None,
+    quiet: Quiet = False,
+    show_worker_output: ShowWorkerOutput = False,
+) -> None:
+    """Run a workflow to its end and print its result.
+
+    Everything that can be checked is checked before anything is started. What happens is
+    shown on stderr meanwhile, the result is printed on stdout. Ctrl-C stops the run and leaves
+    it resumable. With [bold]--json[/] every event of the journal is a JSON line on stdout, and
+    the last line has [bold]"type": "result"[/].
+
+    Examples:
+
+      omium run examples/loan-apr/workflow.yaml --input principal=10000 --input interest=550
+      omium run workflow.yaml --inputs-file inputs.json --model openai/gpt-4o-mini
+      omium run workflow.yaml --json | jq -c 'select(.type == "result") | .output'
+    """
+    from omium.cli.driving import Work
+    from omium.definitions import coerce_inputs, load_workflow
+    from omium.frameworks.registry import FRAMEWORKS
+    from omium.runtime.prepare import prepare
+    from omium.runtime.runtime import prepare_data_dir, warm_for
+
+    settings = settings_of(data_dir)
+    definition = load_workflow(workflow, frameworks=FRAMEWORKS)
+    given: dict[str, Json] = _inputs_of(inputs_file) if inputs_file is not None else {}
+    given |= coerce_inputs(definition, pairs_of(inputs, "--input"))
+    prepared = prepare(workflow, given, settings, model=model)
+    prepare_data_dir(settings)
+    execution_id = ExecutionId(SystemClock().new_id("ex"))
+
+    async def begin(client: Client) -> ExecutionId:
+        return await client.submit(
+            prepared.workflow,
+            prepared.inputs,
+            model=prepared.model,
+            import_paths=prepared.import_paths,
+            execution_id=execution_id,
+        )
+
+    work = Work(
+        begin=begin,
+        warm=warm_for(prepared.workflow, settings.pool.spare),
+        timeout_s=timeout_s,
+        show_worker_output=show_worker_output,
+    )
+    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+
+
+def resume(
+    execution: ExecutionName,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            "--decide",
+            metavar="DECISION",
+            help="About a call whose outcome is unknown: [bold]retry[/] makes it again, "
+            "[bold]answer[/] takes what --answer says for its result, [bold]fail[/] lets it "
+            "have failed.",
+            autocompletion=lambda incomplete: [d for d in DECISIONS if d.startswith(incomplete)],
+            show_default=False,
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            "--answer", metavar="JSON", help="The result of that call.", show_default=False
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    timeout_s: Timeout = None,
+    quiet: Quiet = False,
+    show_worker_output: ShowWorkerOutput = False,
+) -> None:
+    """Go on with an execution that was interrupted, paused or failed.
+
+    Calls that were answered are not made again. One that has completed is not run again: its
+    result is printed.
+
+    Examples:
+
+      omium resume last
+      omium resume ex_0kq3 --decide retry
+      omium resume last --decide answer --answer '{"sent": true}'
+    """
+    settings = settings_of(data_dir)
+    decision, value = _decision_of(decide, answer)
+    with opened(settings) as records:
+        state = records.state(records.resolve(execution))
+        past = tuple(records.journal.all_entries(state.id))
+        if state.status == "completed":
+            tell_completed(state, records.output(state), past, as_json=as_json, quiet=quiet)
+            return
+        if state.status == "cancelled":
+            raise ending_error(records, state)
+    if state.pause is not None and state.pause.reason == "outcome_unknown" and decision is None:
+        raise ExecutionPaused(
+            state.id, f"{state.pause.detail}; {how_to_decide(state.id, data_dir)}"
+        )
+
+    async def begin(client: Client) -> ExecutionId:
+        await client.resume(state.id, decision=decision, answer=value, by="cli")
+        return state.id
+
+    work = _work_on(settings, state, begin, past, timeout_s, show_worker_output)
+    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+
+
+def fork(
+    execution: ExecutionName,
+    at: Annotated[
+        int,
+        typer.Option(
+            "--at",
+            metavar="INDEX",
+            min=1,
+            help="The journal index to fork at, such as a checkpoint's.",
+            show_default=False,
+        ),
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A change: inputs.…, agents.NAME.… or outputs.AGENT.…; the value is JSON, "
+            "else text. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    timeout_s: Timeout = None,
+    quiet: Quiet = False,
+    show_worker_output: ShowWorkerOutput = False,
+) -> None:
+    """Start a new execution from a point in another's journal, with changes or without.
+
+    The other one is only read. What it had done up to that point is not done again.
+
+    Examples:
+
+      omium checkpoints last
+      omium fork last --at 9 --set inputs.years=2
+      omium fork ex_0kq3 --at 9 --set agents.analyst.model=openai/gpt-4o-mini
+    """
+    settings = settings_of(data_dir)
+    wanted = {name: json_or_text(text) for name, text in pairs_of(changes, "--set").items()}
+    with opened(settings) as records:
+        state = records.state(records.resolve(execution))
+    if at > state.index:
+        raise InputError(f"{state.id} has journal indexes 1 to {state.index}, not {at}")
+
+    async def begin(client: Client) -> ExecutionId:
+        return await client.fork(state.id, at, wanted)
+
+    work = _work_on(settings, state, begin, (), timeout_s, show_worker_output, wanted)
+    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+
+
+# ------------------------------------------------------------------ what was asked for
+
+
+def _inputs_of(path: Path) -> dict[str, Json]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(INPUTS_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    if len(text) > INPUTS_FILE_BYTES_MAX:
+        raise InputError(f"{str(path)!r} is over {INPUTS_FILE_BYTES_MAX} bytes")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{str(path)!r} holds a {type(value).__name__}, expected a JSON object")
+    return cast("dict[str, Json]", value)
+
+
+def _decision_of(decide: str | None, answer: str | None) -> tuple[Decision | None, Json]:
+    if decide is not None and decide not in DECISIONS:
+        raise InputError(f"--decide {decide!r}: expected {', '.join(DECISIONS)}")
+    if (decide == "answer") != (answer is not None):
+        raise InputError("--answer goes with --decide answer, and only with it")
+    if answer is None:
+        return decide, None
+    try:
+        return decide, json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--answer {answer!r} is not JSON: {error}") from error
+
+
+def _work_on(
+    settings: Settings,
+    state: ExecutionState,
+    begin: Any,
+    past: tuple[Entry, ...],
+    timeout_s: float | None,
+    show_worker_output: bool,
+    changes: Mapping[str, Any] | None = None,
+) -> Work:
+    """Work on an execution that exists, after the checks that its definition needs."""
+    from omium.cli.driving import Work
+    from omium.definitions import workflow_from_data
+    from omium.runtime.runtime import check_workflow, warm_for
+
+    workflow: Workflow = workflow_from_data(state.definition.inline)
+    if not any(path.startswith("agents.") for path in changes or {}):
+        check_workflow(workflow, settings, state.model or None)
+    return Work(
+        begin=begin,
+        past=past,
+        warm=warm_for(workflow, settings.pool.spare),
+        timeout_s=timeout_s,
+        show_worker_output=show_worker_output,
+    )
+
+
+# ------------------------------------------------------------------ to its end
+
+
+def _take_to_its_end(
+    settings: Settings, work: Work, data_dir: Path | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Drive, show, tell how it ended, and exit with what that means."""
+    from omium.cli.driving import drive, ray_output_to
+
+    owner = live_endpoint(settings.data_dir)
+    if owner is not None:
+        raise DataDirectoryBusy(str(settings.data_dir), f"omium (process {owner.pid})")
+    display = _display(as_json=as_json, quiet=quiet)
+    try:
+        with ray_output_to(settings.data_dir, sys.stderr if work.show_worker_output else None):
+            ending = asyncio.run(drive(settings, work, display))
+    finally:
+        display.close()
+    raise typer.Exit(tell(ending, data_dir, as_json=as_json, quiet=quiet))
+
+
+def _display(*, as_json: bool, quiet: bool) -> Display:
+    if as_json:
+        return JsonDisplay(sys.stdout, None if quiet else sys.stderr)
+    if quiet:
+        return QuietDisplay()
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return LiveDisplay(Console(file=sys.stderr))
+    return PlainDisplay(sys.stderr)

@@ -1,0 +1,97 @@
+"""Arguments and options that several commands share, with what shells complete for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from omium.cli.records import LAST, known_ids
+from omium.config import Settings, load_settings
+from omium.errors import InputError, OmiumError
+from omium.types import Status
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """The settings in force, with ``--data-dir`` where it was given. Raises ``ConfigError``."""
+    return load_settings({"data_dir": data_dir})
+
+
+def complete_execution(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Execution ids that begin so, and ``last``."""
+    given = ctx.params.get("data_dir")
+    try:
+        settings = settings_of(Path(given) if given else None)
+    except OmiumError:
+        # A shell that completes a word has no place to show an error in.
+        return []
+    found = known_ids(settings, incomplete)
+    return [(LAST, "the newest execution"), *found] if LAST.startswith(incomplete) else found
+
+
+def complete_status(incomplete: str) -> list[str]:
+    """Statuses that begin so."""
+    return [status for status in STATUSES if status.startswith(incomplete)]
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Where the journal is. Default: OMIUM_DATA_DIR, omium.toml, else the user's own.",
+        show_default=False,
+        file_okay=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
+ExecutionName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="An execution's id, an unambiguous beginning of it, or [bold]last[/].",
+        autocompletion=complete_execution,
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone, and errors.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.001,
+        help="Stop waiting after so many seconds; the execution can be resumed.",
+        show_default=False,
+    ),
+]
+ShowWorkerOutput = Annotated[
+    bool,
+    typer.Option("--show-worker-output", help="Show what agents and Ray print, on stderr."),
+]
+WorkflowFile = Annotated[
+    Path,
+    typer.Argument(metavar="WORKFLOW", help="A workflow definition, YAML or JSON."),
+]
+
+
+def pairs_of(texts: list[str] | None, option: str) -> dict[str, str]:
+    """``name=value`` texts as a mapping. Raises ``InputError``."""
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"{option} {text!r}: expected name=value")
+        pairs[name] = value
+    return pairs
+
+
+def json_or_text(text: str) -> Any:
+    """A JSON value, or the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

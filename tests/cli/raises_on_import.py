@@ -1,0 +1,3 @@
+"""An agent's module that cannot be imported."""
+
+raise RuntimeError("no licence found")

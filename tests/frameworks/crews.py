@@ -1,0 +1,257 @@
+"""Tools and crews of the user's that the CrewAI tests run.
+
+Imported by workers only: it imports CrewAI. What the tools did is noted in ``ran``, by name;
+the inputs of an execution name a gate where a tool or a callback is to be held.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from crewai import LLM, Agent, Crew, Task
+from crewai.llms.providers.openai.completion import OpenAICompletion
+from crewai.tasks.conditional_task import ConditionalTask
+from crewai.tools import BaseTool, tool
+from crewai.tools.tool_failure import ToolFailure
+from pydantic import BaseModel, Field
+
+from omium.frameworks.effect import effect_key
+from tests.actors.gates import gate_of
+
+# ---------------------------------------------------------------------- tools of definitions
+
+
+class Loan(BaseModel):
+    principal: float
+    starts: date
+
+
+def rate(principal: float, interest: float, years: float = 1) -> dict[str, float]:
+    """Compute a rate."""
+    return {"rate": 100 * interest / principal / years}
+
+
+async def rate_async(principal: float, interest: float, years: float = 1) -> dict[str, float]:
+    """Compute a rate, on a loop."""
+    return rate(principal, interest, years)
+
+
+def describe(loan: Loan, note: str = "é") -> str:
+    """Describe a loan."""
+    return f"{type(loan).__name__} of {loan.principal} from {loan.starts.year}, {note}"
+
+
+def held(till: str) -> str:
+    """Note the effect key at a gate and be held there."""
+    gate_of(till).hold(effect_key())
+    return "let go"
+
+
+def noted(till: str) -> dict[str, str]:
+    """Note the effect key at a gate."""
+    gate_of(till).notes.append(effect_key())
+    return {"said": "noted"}
+
+
+def broken(till: str) -> str:
+    """Raise, every time."""
+    gate_of(till).notes.append("ran")
+    raise ValueError("no such account")
+
+
+def unfit(till: str) -> Any:
+    """Return what JSON cannot carry."""
+    return object()
+
+
+def starred(*amounts: float) -> float:
+    """Add amounts."""
+    return sum(amounts)
+
+
+def untyped(amount, factor=2) -> float:  # pyright: ignore
+    """Multiply."""
+    return float(amount) * factor
+
+
+def unknown_type(thing: gate_of) -> str:  # pyright: ignore
+    """Take what no schema describes."""
+    return str(thing)
+
+
+# ---------------------------------------------------------------------- the user's own crews
+
+
+def _agent(*tools: BaseTool, **fields: Any) -> Agent:
+    llm = LLM(model="gpt-4o-mini", temperature=0)
+    return Agent(
+        role="clerk", goal="answer", backstory="patient", llm=llm, tools=list(tools), **fields
+    )
+
+
+def _task(agent: Agent, name: str, text: str, **fields: Any) -> Task:
+    return Task(name=name, description=text, expected_output="a word", agent=agent, **fields)
+
+
+@tool("Note It")
+def note_it(till: str, amount: int = 1) -> dict[str, int]:
+    """Note the effect key at a gate."""
+    gate_of(till).notes.append(effect_key())
+    return {"amount": amount}
+
+
+class Ledger(BaseTool):
+    """Remembers what it was told, and is held at a gate."""
+
+    name: str = "ledger"
+    description: str = "Book an amount."
+    booked: list[int] = Field(default_factory=list)
+
+    def _run(self, till: str, amount: int) -> str:
+        gate_of(till).hold(effect_key())
+        self.booked.append(amount)
+        return f"booked {self.booked}"
+
+
+@tool("report")
+def report(till: str) -> Any:
+    """Say that it did not work."""
+    gate_of(till).notes.append("ran")
+    return ToolFailure(message="the till is closed", code="closed")
+
+
+class Verdict(BaseModel):
+    verdict: str
+    score: int
+
+
+@tool("judge")
+def judge(case: str) -> Verdict:
+    """Judge a case."""
+    return Verdict(verdict=case, score=7)
+
+
+class TextOnly(OpenAICompletion):
+    """A model that is told of tools in words, and calls them in words (ReAct)."""
+
+    def supports_function_calling(self) -> bool:
+        return False
+
+
+def in_words() -> Crew:
+    agent = _agent(note_it, Ledger())
+    agent.llm = TextOnly(model="gpt-4o-mini", provider="openai")
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Do it.")])
+
+
+def three() -> Crew:
+    """Three tasks, with placeholders; the last uses the outputs of the first two."""
+    agent = _agent(note_it, Ledger())
+    first = _task(agent, "first", "Say one about {topic}.")
+    second = _task(agent, "second", "Say two about {topic}.")
+    third = _task(agent, "third", "Say three.", context=[first, second])
+    return Crew(agents=[agent], tasks=[first, second, third])
+
+
+def with_inputs(inputs: dict[str, Any]) -> Crew:
+    agent = _agent()
+    return Crew(agents=[agent], tasks=[_task(agent, "only", f"Say {inputs['topic']} in {{curly}}")])
+
+
+def with_both(inputs: dict[str, Any], outputs: dict[str, Any], verbose: bool = False) -> Crew:
+    agent = _agent()
+    text = f"Say {inputs['topic']} after {outputs['before']}"
+    return Crew(agents=[agent], tasks=[_task(agent, "only", text)], verbose=verbose)
+
+
+async def made_on_a_loop(inputs: dict[str, Any]) -> Crew:
+    return with_inputs(inputs)
+
+
+def with_ledger() -> Crew:
+    agent = _agent(Ledger(), note_it, judge, report)
+    return Crew(agents=[agent], tasks=[_task(agent, "book", "Book it.")])
+
+
+def caching() -> Crew:
+    agent = _agent(note_it, cache=True)
+    tasks = [_task(agent, "first", "Say one."), _task(agent, "second", "Say two.")]
+    return Crew(agents=[agent], tasks=tasks, cache=True)
+
+
+def with_model() -> Crew:
+    agent = _agent()
+    first = _task(agent, "first", "Say one.", output_pydantic=Verdict)
+
+    def after(output: Any) -> None:
+        # Reads the model that the first task's output is, restored or not.
+        assert isinstance(first.output and first.output.pydantic, Verdict)
+
+    second = _task(agent, "second", "Say two.", output_pydantic=Verdict, callback=after)
+    return Crew(agents=[agent], tasks=[first, second])
+
+
+def conditional(inputs: dict[str, Any]) -> Crew:
+    """The middle task is skipped unless ``inputs.run`` says otherwise."""
+    agent = _agent()
+    first = _task(agent, "first", "Say one.")
+    middle = ConditionalTask(
+        name="middle",
+        condition=lambda _: bool(inputs.get("run")),
+        description="Say middle.",
+        expected_output="a word",
+        agent=agent,
+    )
+    return Crew(
+        agents=[agent],
+        tasks=[first, middle, _task(agent, "third", "Say three."), _task(agent, "last", "Say 4.")],
+    )
+
+
+def with_callback(inputs: dict[str, Any]) -> Crew:
+    """Its own callback, a coroutine, notes each output at the gate ``inputs.till``."""
+    agent = _agent()
+
+    async def noted_output(output: Any) -> None:
+        gate_of(inputs["till"]).notes.append(output.raw)
+
+    tasks = [_task(agent, "first", "Say one."), _task(agent, "second", "Say two.")]
+    return Crew(agents=[agent], tasks=tasks, task_callback=noted_output)
+
+
+def side_by_side() -> Crew:
+    agent = _agent()
+    tasks = [
+        _task(agent, "first", "Say one.", async_execution=True),
+        _task(agent, "second", "Say two."),
+    ]
+    return Crew(agents=[agent], tasks=tasks)
+
+
+def asks_a_person() -> Crew:
+    agent = _agent()
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.", human_input=True)])
+
+
+def raises() -> Crew:
+    raise RuntimeError("no key for the vault")
+
+
+def no_crew() -> list[str]:
+    return ["not", "a", "crew"]
+
+
+def wants_more(inputs: dict[str, Any], key: str) -> Crew:
+    raise AssertionError("cannot be called")
+
+
+_shared: list[Crew] = []
+
+
+def shared() -> Crew:
+    """The same crew in every call, as a module-level one would be."""
+    if not _shared:
+        agent = _agent()
+        _shared.append(Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")]))
+    return _shared[0]
