@@ -1,4 +1,4 @@
-"""The switch that rewrites transcripts, for the tests of every room."""
+"""What the tests of every room share: the switch that rewrites transcripts, and who runs where."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the code says now into the transcripts, to be reviewed as a diff",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start something large share one process: one Ray, one S3 server at a time."""
+    for item in items:
+        for name in ("ray", "s3"):
+            if item.get_closest_marker(name) and not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture

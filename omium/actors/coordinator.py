@@ -127,14 +127,16 @@ class Coordinator:
         for task in list(self._tasks):
             task.cancel()
 
-    def tick(self) -> None:
+    def tick(self, late_s: float = 0.0) -> None:
         """Look at the clock; it is done every ``TICK_S`` seconds without being asked."""
-        self._supervisor.tick()
+        self._supervisor.tick(late_s)
 
     async def _ticks(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due_s = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
-            self.tick()
+            self.tick(loop.time() - due_s)
 
     def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
         handler = self._handlers.get(type(message))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,10 @@ class WorkerActor:
     async def run(self) -> None:
         """Work until told to end, then end the process."""
         config = self._config
+        # Attempts of blocking frameworks hold a thread each, and their tools may want another.
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(2 * config.capacity + 4, thread_name_prefix="omium")
+        )
         # For clients that the user's code constructs itself, in whatever framework. The
         # suffix says to the gateway that whoever uses this key must name an attempt.
         os.environ["OPENAI_BASE_URL"] = f"{config.gateway_url}/v1"

@@ -107,6 +107,14 @@ class _Worker:
         default_factory=dict[tuple[ExecutionId, AgentName], _Attempt]
     )
 
+    def excuse(self, seconds: float) -> None:
+        """Give so much more time for everything that is waited for."""
+        self.heard_s += seconds
+        for attempt in self.attempts.values():
+            attempt.progress_s += seconds
+            if attempt.stop_by_s is not None:
+                attempt.stop_by_s += seconds
+
 
 class Supervisor:
     """See the module's docstring. Lives in the coordinator's event loop."""
@@ -270,14 +278,16 @@ class Supervisor:
 
     def _stop(self, worker: _Worker, attempt: _Attempt, *, cancelled: bool) -> None:
         attempt.stop_by_s = self._clock.monotonic_s() + self._settings.stop_grace_s
-        worker.connection.send(
-            m.Stop(
-                execution_id=attempt.execution_id,
-                agent=attempt.agent,
-                epoch=attempt.epoch,
-                cancelled=cancelled,
-            )
+        stop = m.Stop(
+            execution_id=attempt.execution_id,
+            agent=attempt.agent,
+            epoch=attempt.epoch,
+            cancelled=cancelled,
         )
+        worker.connection.send(stop)
+        if self._gateway is not None:
+            # What waits there for its model, in a thread, can be stopped nowhere else.
+            self._gateway[1].send(stop)
 
     def _end(self, execution_id: ExecutionId, agent: AgentName, epoch: int, *events: Event) -> None:
         """Append the end of an attempt, unless it ended before."""
@@ -340,11 +350,16 @@ class Supervisor:
 
     # ------------------------------------------------------------------ time passes
 
-    def tick(self) -> None:
+    def tick(self, late_s: float = 0.0) -> None:
         """Look at the clock: workers that fell silent, attempts that take too long, workers
-        that never came up. Called several times a second."""
+        that never came up. Called several times a second.
+
+        ``late_s`` is for how many seconds the event loop did not turn, as behind a slow disk.
+        What others said meanwhile is not read yet, so that time is held against nobody.
+        """
         now_s = self._clock.monotonic_s()
         for worker in list(self._workers.values()):
+            worker.excuse(late_s)
             if now_s - worker.heard_s > self._settings.heartbeat_timeout_s:
                 self._spawner.end(worker.hello.worker)
                 self._lose(worker, f"silent for {now_s - worker.heard_s:.0f} s")

@@ -27,10 +27,10 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
             raise AgentError(f"SystemExit: {error}") from error
 
     work = asyncio.ensure_future(asyncio.to_thread(contained))
+    # Looked at in any case, so that asyncio does not complain of what nobody waited for.
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # looked at, so that asyncio does not complain of it
         raise

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeAlias, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -48,6 +48,8 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 FLIGHTS_MAX = 512
 
 _FlightKey: TypeAlias = tuple[ExecutionId, AgentName, CallKey]
+_AttemptKey: TypeAlias = tuple[ExecutionId, AgentName, int]
+_T = TypeVar("_T")
 
 
 class Gateway:
@@ -73,11 +75,12 @@ class Gateway:
             coordinator,
             Codec(m.Messages),
             secret,
-            handler=_no_requests,
+            handler=self._handle,
             greeting=lambda: m.GatewayHello(url=self.url, pid=self._pid),
         )
         self._pilot = Pilot(self._link, router, blobs)
         self._flights: dict[_FlightKey, Flight] = {}
+        self._waiting: dict[_AttemptKey, set[asyncio.Future[Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         config = uvicorn.Config(
             self._app(), host=host, port=port, log_config=None, access_log=False, lifespan="off"
@@ -130,12 +133,13 @@ class Gateway:
         try:
             named = self._authorized(request)
             body = await _body(request)
-            flight = self._flight(body, _scope(request, named))
+            scope = _scope(request, named)
+            flight = self._flight(body, scope)
             if body.get("stream"):
-                await flight.begun()
-                events = _events(flight, usage=wants_usage(body))
+                await self._while_wanted(scope, flight.begun())
+                events = self._events(flight, scope, usage=wants_usage(body))
                 return StreamingResponse(events, media_type="text/event-stream")
-            completion = await flight.completion()
+            completion = await self._while_wanted(scope, flight.completion())
             return JSONResponse(completion, headers={"x-omium-source": flight.source})
         except AttemptFenced as fenced:
             return _error_response(409, str(fenced), "attempt_fenced", {CONTROL_HEADER: "fenced"})
@@ -143,6 +147,54 @@ class Gateway:
             # As JSON in ASCII: a header holds nothing else.
             told = {ERROR_HEADER: json.dumps(_told(error))}
             return _error_response(_status(error), str(error), error.kind, told)
+
+    async def _events(
+        self, flight: Flight, scope: Scope | None, *, usage: bool
+    ) -> AsyncIterator[bytes]:
+        chunks = flight.chunks(usage=usage)
+        try:
+            while (chunk := await self._while_wanted(scope, anext(chunks, None))) is not None:
+                yield sse_encode(chunk)
+        except OmiumError as error:
+            # The headers have left, so what they would say of the error goes with it.
+            yield sse_encode({**error_body(str(error), kind=error.kind), ERROR_FIELD: _told(error)})
+            return
+        except AttemptFenced as fenced:
+            yield sse_encode(error_body(str(fenced), kind="attempt_fenced"))
+            return
+        yield b"data: [DONE]\n\n"
+
+    async def _while_wanted(self, scope: Scope | None, work: Awaitable[_T]) -> _T:
+        """What ``work`` gives, unless the attempt that waits for it is stopped meanwhile.
+
+        Raises ``AttemptFenced`` then: an agent that waits in a thread can be stopped nowhere
+        else. The call itself goes on.
+        """
+        if scope is None:
+            return await work
+        key = (scope.execution_id, scope.agent, scope.epoch)
+        task = asyncio.ensure_future(work)
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(task)
+        try:
+            await asyncio.wait([task])
+            if task.cancelled():
+                raise AttemptFenced("the attempt was stopped")
+            return task.result()
+        finally:
+            task.cancel()
+            waiting.discard(task)
+            if not waiting:
+                self._waiting.pop(key, None)
+
+    def _handle(self, _: Connection, message: Any, __: Answer) -> None:
+        match message:
+            case m.Stop():
+                key = (message.execution_id, message.agent, message.epoch)
+                for task in self._waiting.get(key, ()):
+                    task.cancel()
+            case _:
+                raise ProtocolError(f"a gateway takes no {type(message).__name__}")
 
     def _authorized(self, request: Request) -> bool:
         """Whether the key is that of an attempt. Raises ``ModelRefused`` for a wrong one."""
@@ -209,17 +261,6 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-async def _events(flight: Flight, *, usage: bool) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in flight.chunks(usage=usage):
-            yield sse_encode(chunk)
-    except OmiumError as error:
-        # The headers have left, so what they would say of the error goes with it.
-        yield sse_encode({**error_body(str(error), kind=error.kind), ERROR_FIELD: _told(error)})
-        return
-    yield b"data: [DONE]\n\n"
-
-
 def _told(error: OmiumError) -> list[Any]:
     """An error's kind and arguments, for the hook to make it again."""
     return [error.kind, [part[:500] if isinstance(part, str) else part for part in error.args]]
@@ -246,7 +287,3 @@ def _error_response(status: int, message: str, kind: str, headers: dict[str, str
         status_code=status,
         headers={**headers, "x-should-retry": "false"},
     )
-
-
-def _no_requests(_: Connection, message: Any, __: Answer) -> None:
-    raise ProtocolError(f"a gateway takes no {type(message).__name__}")

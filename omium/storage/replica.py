@@ -146,7 +146,8 @@ class Replica:
     def _forget_finished(self) -> None:
         if len(self._states) > CACHED_STATES_MAX:
             finished = [s.id for s in self._states.values() if s.status not in _UNFINISHED]
-            for execution_id in finished[: len(finished) // 2 + 1]:
+            # Down to half of the bound, so that not every commit has to look for some.
+            for execution_id in finished[: len(self._states) - CACHED_STATES_MAX // 2]:
                 del self._states[execution_id]
 
     # ------------------------------------------------------------------ writing

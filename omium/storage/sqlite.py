@@ -65,12 +65,13 @@ def open_writer(path: Path) -> sqlite3.Connection:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
+            # Before anything is written into what may be no database of ours.
+            _check_file(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             # On macOS fsync stops at the drive's cache; this goes through it.
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
-            _check_version(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -88,7 +89,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            _check_version(connection, path)
+            _check_file(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -118,8 +119,12 @@ def _create(path: Path) -> None:
         os.close(directory)
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check_file(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    size = path.stat().st_size
+    if size % page_bytes:
+        raise CorruptRecord(str(path), f"{size} bytes are no whole number of pages")
     if version == 0:
         raise CorruptRecord(str(path), "the database is empty")
     if version != SCHEMA_VERSION:
@@ -135,6 +140,9 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except UnicodeEncodeError as error:
         raise InputError(f"{error.object!r} is not valid Unicode text") from error
+    except UnicodeDecodeError as error:
+        # A damaged schema, quoted in SQLite's own error message.
+        raise CorruptRecord(str(path), str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"no space left for {path}") from error
@@ -143,7 +151,8 @@ def translated(path: Path) -> Iterator[None]:
         # Absent on errors that the module raises itself, before SQLite saw the statement.
         code = getattr(error, "sqlite_errorcode", 0)
         primary = code & 0xFF
-        if primary == sqlite3.SQLITE_FULL:
+        # The second: the index that readers share could not grow.
+        if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             raise StorageFull(f"no space left for {path}") from error
         if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CorruptRecord(str(path), str(error)) from error

@@ -169,10 +169,10 @@ class InProcessRuntime:
         await coordinator.stop(end_workers=False)
         self.replica.close()
 
-    def tick(self) -> None:
-        """Let the coordinator look at the clock now."""
+    def tick(self, late_s: float = 0.0) -> None:
+        """Let the coordinator look at the clock now, as if ``late_s`` seconds too late."""
         assert self._coordinator is not None, "the coordinator is not started"
-        self._coordinator.tick()
+        self._coordinator.tick(late_s)
 
     async def start_gateway(self) -> None:
         settings = RouterSettings(

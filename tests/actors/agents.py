@@ -13,6 +13,9 @@ import threading
 from typing import Any
 
 import openai
+
+# Imported before it is needed: that takes seconds, in which an event loop stands still.
+import openai.resources.chat.completions
 from openai.types.chat import ChatCompletionChunk
 
 from omium.errors import ToolError

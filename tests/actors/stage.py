@@ -90,9 +90,9 @@ class Stage:
         """Wait until so many requests have reached the provider."""
         await asyncio.to_thread(self.provider.wait, received=times, timeout_s=WAIT_S)
 
-    async def ticked(self) -> None:
+    async def ticked(self, late_s: float = 0.0) -> None:
         """Let the coordinator look at the clock, and do what follows from that."""
-        self.runtime.tick()
+        self.runtime.tick(late_s)
         await self.client.runtime()
 
     async def idle(self) -> None:

@@ -33,6 +33,9 @@ from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
 from tests.actors.stage import Stage, agent, stage, workflow
 
+LONG_S = 600.0
+"""Longer than anything waits. What the machine's own slowness costs is nothing to that."""
+
 BLOCKING = {"entrypoint": "script_blocking"}
 
 
@@ -201,12 +204,27 @@ async def test_a_silent_worker_is_ended_and_its_agent_goes_to_another(tmp_path: 
         clock.advance(QUICK.heartbeat_timeout_s - 0.1)
         await s.ticked()
         assert (await s.client.view(execution_id)).agents[0].epoch == 1
-        clock.advance(0.2)
+        clock.advance(LONG_S)
         assert await s.result(execution_id) == {"heard": ["echo: hello"]}
         entries = await s.journal(execution_id)
         (lost,) = [e.event for e in entries if isinstance(e.event, AttemptEnded)]
     assert lost.end == "worker_lost"
-    assert lost.detail == "silent for 5 s"
+    assert lost.detail.startswith("silent for ")
+
+
+async def test_the_time_in_which_a_coordinator_was_stuck_is_held_against_nobody(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with stage(tmp_path, clock=clock) as s, HandMadeWorker(s.runtime) as unread:
+        execution_id = await s.do({"ask": "hello"}, timeout_s=60)
+        await unread.leased()
+        # Behind a slow disk, say: the heartbeats of that time are still in the socket.
+        clock.advance(100)
+        await s.ticked(late_s=99.8)
+        assert (await s.client.view(execution_id)).agents[0].epoch == 1
+        clock.advance(LONG_S)
+        assert await s.result(execution_id) == {"heard": ["echo: hello"]}
 
 
 async def test_a_worker_that_keeps_beating_is_left_alone(tmp_path: Path) -> None:
@@ -233,7 +251,7 @@ async def test_a_step_that_reaches_its_deadline_fails(
                 {"checkpoint": ""}, {"hold": held.name}, {"ask": "never"}, timeout_s=30, **fields
             )
             await held.reached()
-            clock.advance(31)
+            clock.advance(LONG_S)
             with pytest.raises(ExecutionFailed, match="took longer than 30 s") as failed:
                 await s.result(execution_id)
             assert failed.value.failure_kind == "deadline_exceeded"
@@ -268,7 +286,7 @@ async def test_a_fenced_attempt_can_do_nothing_more(tmp_path: Path) -> None:
         with gate() as held:
             execution_id = await s.do({"hold": held.name}, {"ask": "mine"})
             lease = await zombie.leased()
-            clock.advance(QUICK.heartbeat_timeout_s + 1)
+            clock.advance(LONG_S)
             await held.reached()
             # It was declared dead, comes back, and is told to stop.
             assert (await zombie.stopped()).epoch == 1
@@ -294,7 +312,7 @@ async def test_a_session_that_is_refused_raises_and_stays_fenced(tmp_path: Path)
         with gate() as held:
             await s.do({"hold": held.name})
             lease = await zombie.leased()
-            clock.advance(QUICK.heartbeat_timeout_s + 1)
+            clock.advance(LONG_S)
             await held.reached()
             session = session_of(s, zombie, lease)
             ran: list[str] = []

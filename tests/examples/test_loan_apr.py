@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from omium.definitions import Workflow, graph, load_workflow, value_problems
 from omium.frameworks.crewai import CrewAIAdapter
+from omium.frameworks.crewai_quiet import import_quietly
 from omium.frameworks.entrypoints import load_entrypoint
 from omium.testing.runtime import InProcessRuntime
 from omium.types import Json
@@ -82,6 +84,7 @@ async def test_the_real_model_answers(
     interest: int,
     years: int,
 ) -> None:
+    await asyncio.to_thread(import_quietly, storage())
     inputs: dict[str, Json] = {"principal": principal, "interest": interest, "years": years}
     async with InProcessRuntime(
         tmp_path,

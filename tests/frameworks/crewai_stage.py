@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +16,7 @@ import pytest
 from omium.definitions import Workflow, workflow_from
 from omium.execution.events import Entry, type_of
 from omium.frameworks.crewai import CrewAIAdapter
+from omium.frameworks.crewai_quiet import import_quietly
 from omium.llm.providers import Provider
 from omium.testing.runtime import InProcessRuntime
 from omium.testing.script import Answer, Rule, ToolCall
@@ -93,6 +95,8 @@ async def crew_stage(
     directory: Path, rules: Sequence[Rule] = (), **options: Any
 ) -> AsyncIterator[Stage]:
     """A started runtime whose crews are answered by ``rules``; OpenAI is the same provider."""
+    # The first time takes seconds, which are no part of what a test waits for.
+    await asyncio.to_thread(import_quietly, storage())
     async with ScriptedProvider(rules) as provider:
         providers = {
             name: Provider(name=name, base_url=provider.base_url) for name in ("scripted", "openai")

@@ -56,6 +56,8 @@ async def _run(directory: Path) -> list[Any]:
         Answer(error=ErrorAnswer(status=500, message="no")),
     )
     storage = directory / "crewai"
+    # The import takes seconds, which are no part of what is waited for below.
+    CrewAIAdapter(storage).preload()
     async with ScriptedProvider(rules) as provider:
         providers = {"scripted": Provider(name="scripted", base_url=provider.base_url)}
         async with InProcessRuntime(

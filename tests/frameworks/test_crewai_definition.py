@@ -372,9 +372,6 @@ async def test_a_model_that_nobody_answers_for_is_unreachable(tmp_path: Path) ->
     assert intended == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the gateway is not told of a stop, and a thread waits there"
-)
 async def test_cancelling_stops_a_crew_that_waits_for_its_model(tmp_path: Path) -> None:
     with gate() as upstream:
 

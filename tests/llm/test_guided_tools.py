@@ -203,7 +203,6 @@ async def test_the_real_model_calls_what_it_is_forced_to(smollm2: Path) -> None:
     }
     bodies = [
         request(RATE, NOTE, tool_choice={"type": "function", "function": {"name": "rate"}}),
-        request(NOTE, tool_choice="required"),
         request(RATE, NOTE, tool_choice="required"),
         request(NOTE, RATE, tool_choice="required", temperature=1, seed=7),
     ]

@@ -40,7 +40,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     yield place
-    subprocess.run([umount, str(place)], check=True)
+    # Lazily, since a test that failed may have left files open.
+    subprocess.run([umount, "--lazy", str(place)], check=True)
 
 
 def fill(disk: Path, leave: int) -> Path:

@@ -1,0 +1,125 @@
+"""Every example of the documentation is one that Omium takes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+import omium
+from omium.config import Settings, load_settings
+from omium.definitions import Workflow, parse_workflow
+from omium.frameworks.registry import FRAMEWORKS
+from omium.llm.providers import openai_provider
+from omium.testing.runtime import InProcessRuntime
+from omium.testing.scripted import Answer, Rule, ScriptedProvider
+from tests.docs.pages import PAGES, ROOT, Block, blocks
+
+GUIDE = ROOT / "docs" / "guide.md"
+
+_ELSEWHERE = {"openai_api_key", "openai_base_url", "ray_address", "faults"}
+"""Settings that have no place in a file: read under other names, or for tests only."""
+
+_SECRET = {"s3.access_key", "s3.secret_key"}
+
+
+def every(*languages: str) -> list[Any]:
+    return [pytest.param(b, id=b.where) for page in PAGES for b in blocks(page, *languages)]
+
+
+def parsed(block: Block) -> Workflow:
+    return parse_workflow(block.text, block.where, frameworks=FRAMEWORKS)
+
+
+@pytest.mark.parametrize("block", every("yaml"))
+def test_yaml_is_a_workflow(block: Block) -> None:
+    parsed(block)
+
+
+@pytest.mark.parametrize("block", every("python"))
+def test_python_compiles_and_names_what_there_is(block: Block) -> None:
+    tree = ast.parse(block.text, block.where)
+    compile(tree, block.where, "exec")
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("omium"):
+                for name in names:
+                    assert hasattr(import_module(module), name.name), f"{module}.{name.name}"
+            case ast.Attribute(value=ast.Name(id="omium"), attr=name):
+                assert hasattr(omium, name), f"omium.{name}"
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("block", every("toml"))
+def test_toml_is_a_configuration(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in os.environ if n.startswith("OMIUM_")]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "omium.toml"
+    file.write_text(block.text, encoding="utf-8")
+    monkeypatch.setenv("OMIUM_CONFIG", str(file))
+    load_settings()
+
+
+def test_the_guide_has_every_setting() -> None:
+    (block,) = blocks(GUIDE, "toml")
+    given = tomllib.loads(block.text)
+    expected = set(Settings.model_fields) - _ELSEWHERE
+    assert set(given) == expected
+    for table in ("s3", "ray", "pool", "embedded"):
+        kind: Any = Settings.model_fields[table].annotation
+        names = {f"{table}.{name}" for name in kind.model_fields} - _SECRET
+        assert {f"{table}.{name}" for name in given[table]} == names
+
+
+@pytest.fixture
+def guide_modules(tmp_path: Path) -> Iterator[Path]:
+    """The modules of the guide as files, under the names that their first lines give."""
+    before, known = list(sys.path), set(sys.modules)
+    for block in blocks(GUIDE, "python"):
+        first = block.text.partition("\n")[0]
+        if first.startswith("# ") and first.endswith(".py"):
+            file = tmp_path / first.removeprefix("# ")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
+    yield tmp_path
+    sys.path[:] = before
+    for name in ("topic_writer", "accounting", "accounting.booking", "research_crew"):
+        if name not in known:
+            sys.modules.pop(name, None)
+
+
+async def test_the_plain_agent_of_the_guide_runs(guide_modules: Path, tmp_path: Path) -> None:
+    (workflow,) = (w for w in map(parsed, blocks(GUIDE, "yaml")) if w.name == "topics")
+    answers = [Rule(answer=Answer(content="It is wet."))]
+    with ScriptedProvider(answers) as provider:
+        openai = openai_provider(api_key=SecretStr("k"), base_url=provider.base_url)
+        async with InProcessRuntime(tmp_path / "data", providers={"openai": openai}) as runtime:
+            execution = await runtime.client.submit(
+                workflow, {"topics": ["rivers", "rain"]}, import_paths=(str(guide_modules),)
+            )
+            result = await runtime.client.result(execution, timeout_s=30)
+            view = await runtime.client.view(execution)
+    assert result == {"lines": ["It is wet.", "It is wet."]}
+    assert (view.row.checkpoints, provider.received) == (2, 2)
+
+
+def test_the_tool_of_the_guide_books_once_a_key(guide_modules: Path) -> None:
+    from omium.frameworks.effect import effect
+    from omium.frameworks.entrypoints import load_entrypoint
+
+    book = load_entrypoint("accounting.booking:book", (str(guide_modules),))
+    with effect("one"):
+        assert book(7, 12.0) == book(7, 12.0) == {"booking": 1}
+    with effect("two"):
+        assert book(7, 12.0) == {"booking": 2}

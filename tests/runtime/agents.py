@@ -1,0 +1,48 @@
+"""Agents that the tests of a whole runtime run on Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import openai
+
+from omium import AgentContext, effect_key
+
+STEPS = 3
+
+
+async def diligent(context: AgentContext) -> dict[str, Any]:
+    """Three steps; in each the model is asked and the tool is called once."""
+    done: Any = context.state or []
+    async with openai.AsyncOpenAI(
+        base_url=context.model.base_url, api_key=context.model.api_key
+    ) as client:
+        while len(done) < STEPS:
+            answer = await client.chat.completions.create(
+                model=context.model.model,
+                messages=[{"role": "user", "content": f"question {len(done)}"}],
+            )
+            noted = await context.call_tool(
+                "note", path=context.inputs["log"], text=answer.choices[0].message.content or ""
+            )
+            done = [*done, noted]
+            await context.checkpoint(done)
+    return {"done": done}
+
+
+def note(path: str, text: str) -> str:
+    """Write down that it ran, in one append."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(log, f"{effect_key()} {text}\n".encode())
+    finally:
+        os.close(log)
+    return text
+
+
+async def patient(context: AgentContext) -> None:
+    """Never ends by itself."""
+    await context.checkpoint("begun")
+    await asyncio.Event().wait()
