@@ -37,7 +37,7 @@ run: setup ## The main job: a crew of three answers a loan question, durably
 
 .PHONY: test
 test: setup ## Every test: real Ray, real CrewAI, real model, real S3
-	@$(BIN)/omium models pull --quiet
+	@$(BIN)/omium models pull >/dev/null
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
 .PHONY: check

@@ -194,7 +194,9 @@ class Coordinator:
             message.execution_id, message.event, then=lambda result: answer(answer_of(result))
         )
 
-    def _begin_call(self, _: Connection, message: m.BeginCall, answer: Answer) -> None:
+    def _begin_call(
+        self, connection: Connection, message: m.BeginCall, answer: Answer, *, again: bool = False
+    ) -> None:
         state = self._replica.state(message.execution_id)
         agent = state.agents.get(message.agent) if state is not None else None
         if state is None or agent is None:
@@ -232,6 +234,9 @@ class Coordinator:
         def begun(result: CommitResult) -> None:
             if isinstance(result, Written):
                 answer(m.CallBegun(decision=decision, index=result.last_index))
+            elif isinstance(result, Refusal) and result.code == "conflict" and not again:
+                # The call may have been answered in the very batch that this joined.
+                self._begin_call(connection, message, answer, again=True)
             else:
                 answer(answer_of(result))
 

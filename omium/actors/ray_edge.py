@@ -13,10 +13,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
-from ray.actor import exit_actor
 
 from omium.actors.coordinator import Coordinator
 from omium.actors.faults import FaultInjector, parse_faults
@@ -24,7 +22,6 @@ from omium.actors.supervisor import SupervisorSettings
 from omium.actors.worker import Worker
 from omium.clock import SystemClock
 from omium.errors import ConfigError, OmiumError
-from omium.frameworks.protocol import Adapter
 from omium.frameworks.registry import adapter_of
 from omium.storage.blobs import BlobStore, S3Options, open_blob_store
 from omium.storage.replica import Replica
@@ -82,11 +79,9 @@ class RaySpawner:
 
     def start(self, framework: str) -> WorkerId:
         worker_id = WorkerId(self._clock.new_id("w"))
-        handle: Any = WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
+        WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
             name=worker_id, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=0
         ).remote(self._config, worker_id, framework)
-        # Held by nobody: the actor ends itself, and the stream tells when it died.
-        handle.run.remote()
         return worker_id
 
     def end(self, worker: WorkerId) -> None:
@@ -139,15 +134,26 @@ class CoordinatorActor:
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class WorkerActor:
-    """A worker's process: hosts the attempts of one agent until it is told to end."""
+    """A worker's process: hosts the attempts of one agent until it is told to end.
+
+    It begins by itself and ends by itself, since nobody needs to outlive it to tell it so.
+    """
 
     def __init__(self, config: RuntimeConfig, worker_id: WorkerId, framework: str) -> None:
         self._config = config
         self._id = worker_id
         self._framework = framework
+        self._living = asyncio.get_running_loop().create_task(self._live())
 
-    async def run(self) -> None:
-        """Work until told to end, then end the process."""
+    async def _live(self) -> None:
+        try:
+            await self._work()
+        except OmiumError:
+            log.exception("worker %s cannot work", self._id)
+        finally:
+            ray.kill(ray.get_actor(self._id, namespace=NAMESPACE))
+
+    async def _work(self) -> None:
         config = self._config
         # Attempts of blocking frameworks hold a thread each, and their tools may want another.
         asyncio.get_running_loop().set_default_executor(
@@ -157,20 +163,15 @@ class WorkerActor:
         # suffix says to the gateway that whoever uses this key must name an attempt.
         os.environ["OPENAI_BASE_URL"] = f"{config.gateway_url}/v1"
         os.environ["OPENAI_API_KEY"] = f"{config.api_key}.worker"
-        adapter: Adapter = adapter_of(self._framework, config.scratch_dir / self._id)
         worker = Worker(
             self._id,
-            adapter,
+            adapter_of(self._framework, config.scratch_dir / self._id),
             coordinator=config.coordinator,
             secret=config.secret,
             api_key=config.api_key,
             blobs=config.blobs(),
             capacity=config.capacity,
         )
-        try:
-            await worker.start()
-            await worker.ended.wait()
-            await worker.stop()
-        except OmiumError:
-            log.exception("worker %s cannot work", self._id)
-        exit_actor()
+        await worker.start()
+        await worker.ended.wait()
+        await worker.stop()

@@ -394,7 +394,7 @@ class Supervisor:
         """Write what should follow from the journal and was not written, because the
         coordinator was restarted or its disk was full."""
         for state in list(self._live.values()):
-            if state.status == "running" and all(
+            if state.status in ("queued", "running") and all(
                 agent.status == "completed" for agent in state.agents.values()
             ):
                 self._committer.own(state.id, Completed(sinks=sinks(state)))
@@ -543,8 +543,6 @@ def _holds(agent: AgentState, epoch: int) -> bool:
 
 
 def _cause(agent: AgentState) -> AttemptCause:
-    if agent.losses:
-        return "worker_lost"
-    if agent.failures:
-        return "retry"
-    return "first" if agent.epoch == 0 else "resumed"
+    if agent.ended is None:
+        return "first" if agent.epoch == 0 else "resumed"
+    return "worker_lost" if agent.ended == "worker_lost" else "retry"

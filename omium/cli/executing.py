@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from omium.cli.driving import Work
     from omium.definitions import Workflow
 
-INPUTS_FILE_BYTES_MAX = 16 * 1024 * 1024
+INPUTS_FILE_BYTES_MAX = 4 * 1024 * 1024
 DECISIONS: tuple[Decision, ...] = ("retry", "answer", "fail")
 
 

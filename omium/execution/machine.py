@@ -332,6 +332,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         case Resumed():
             for agent in state.agents.values():
                 agent.losses = agent.failures = 0
+                agent.ended = None
                 if state.failure is not None and state.failure.agent in (None, agent.name):
                     _forget_last_failure(agent)
             state.pause = None
@@ -370,6 +371,7 @@ def _evolve_attempt(
         return
     if event.epoch != agent.epoch:
         return
+    agent.ended = event.end
     if event.end == "worker_lost":
         agent.losses += 1
     if agent.status == "leased":

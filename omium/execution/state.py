@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from omium.execution.records import CallKey, Failure, Origin, PauseReason, Payload
+from omium.execution.records import AttemptEnd, CallKey, Failure, Origin, PauseReason, Payload
 from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
 
 CallStatus = Literal["open", "completed", "failed"]
@@ -35,8 +35,8 @@ class AgentState:
     ``steps`` maps each completed step to the journal index of its checkpoint; ``checkpoint``
     is the latest of them, 0 before the first, and ``saved`` the state stored there. ``calls``
     are those of unfinished steps, by key: calls of finished steps can never be asked for
-    again. ``losses`` counts the attempts in a row whose worker died without the journal
-    having got any further.
+    again. ``ended`` says how its latest attempt ended; ``losses`` counts the attempts in a row
+    whose worker died without the journal having got any further.
     """
 
     name: AgentName
@@ -46,6 +46,7 @@ class AgentState:
     sequence: int = 0
     worker: WorkerId | None = None
     touched_ms: int = 0
+    ended: AttemptEnd | None = None
     losses: int = 0
     failures: int = 0
     steps: dict[str, int] = field(default_factory=dict[str, int])

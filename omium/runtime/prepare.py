@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from omium.config import Settings
 from omium.definitions import (
     Workflow,
@@ -14,9 +16,13 @@ from omium.definitions import (
     validate_inputs,
     workflow_from,
 )
+from omium.errors import InputError
 from omium.frameworks.registry import FRAMEWORKS
 from omium.runtime.runtime import check_workflow
 from omium.types import Json
+
+INPUT_BYTES_MAX = 4 * 1024 * 1024
+"""Inputs are a part of every lease, so they must fit a frame with room to spare."""
 
 Definition = Workflow | Mapping[str, Any] | Path | str
 """A workflow, its definition as a mapping, or the path of a file that holds one."""
@@ -53,6 +59,12 @@ def prepare(
     if workflow.model is None and settings.model is not None:
         workflow = workflow.model_copy(update={"model": settings.model})
     valid = validate_inputs(workflow, dict(inputs or {}))
+    size = len(msgspec.json.encode(valid))
+    if size > INPUT_BYTES_MAX:
+        raise InputError(
+            f"inputs of {size} bytes are over the limit of {INPUT_BYTES_MAX}: "
+            "hand over a path or an address instead"
+        )
     check_workflow(workflow, settings, model)
     return Prepared(
         workflow=workflow,

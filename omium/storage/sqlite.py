@@ -122,8 +122,9 @@ def _create(path: Path) -> None:
 def _check_file(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    size = path.stat().st_size
-    if size % page_bytes:
+    size, wal = path.stat().st_size, path.with_name(f"{path.name}-wal")
+    # A checkpoint that was cut short is made good from the write-ahead log.
+    if size % page_bytes and not (wal.exists() and wal.stat().st_size):
         raise CorruptRecord(str(path), f"{size} bytes are no whole number of pages")
     if version == 0:
         raise CorruptRecord(str(path), "the database is empty")

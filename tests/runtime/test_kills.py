@@ -51,10 +51,11 @@ def test_nothing_is_lost_or_repeated_whatever_is_killed(start: Start, tmp_path: 
         }
         where = ("--data-dir", data, "--json")
         told: list[dict[str, Any]] = []
+        lines: list[dict[str, Any]] = []
         life = start("run", workflow, "--input", f"log={log}", *where, **env)
         for _ in range(3):
             life.wait()
-            lines = json_lines(life)
+            lines = json_lines(life.stdout)
             told += [line for line in lines if line.get("index")]
             if lines and lines[-1].get("status") == "completed":
                 break

@@ -151,6 +151,24 @@ def test_a_truncated_database_is_named(tmp_path: Path, keep: float) -> None:
         Journal.open(path)
 
 
+def test_a_checkpoint_that_was_cut_short_is_made_good(tmp_path: Path) -> None:
+    """The process died, or the disk was full, while a page was copied out of the log."""
+    data, later = tmp_path / "data", tmp_path / "later"
+    replica = Replica.open(data, owner="test")
+    begin(replica)
+    replica.commit(batch(1))
+    later.mkdir()
+    for file in data.iterdir():
+        if not file.name.endswith(("-shm", ".lock")):
+            shutil.copy(file, later)
+    replica.close()
+    with (later / FILE_NAME).open("ab") as file:
+        file.write(b"half a page")
+    replica = Replica.open(later, owner="test")
+    assert written_batches(replica) == 1
+    replica.close()
+
+
 @pytest.mark.parametrize("size", [1, 20, 600, 50_000])
 def test_a_file_that_is_no_database_is_named_and_kept(tmp_path: Path, size: int) -> None:
     path = tmp_path / FILE_NAME
