@@ -97,9 +97,13 @@ class Committer:
             self._fall(fault)
         self._observe(appends, committed=True)
         for (_, then), result in zip(batch, results, strict=True):
-            then(result)
-            if isinstance(result, Written):
-                self._on_written(result.entries)
+            try:
+                then(result)
+                if isinstance(result, Written):
+                    self._on_written(result.entries)
+            except OmiumError:
+                # The others of this batch must hear of their commits all the same.
+                log.exception("what follows from a commit failed")
 
     def _fall(self, trouble: OmiumError) -> None:
         self.trouble = trouble

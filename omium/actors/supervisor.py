@@ -35,7 +35,7 @@ from omium.actors.supervision import (
 from omium.actors.transport import Connection
 from omium.clock import Clock
 from omium.definitions import Agent, Workflow, workflow_from_data
-from omium.errors import DeadlineExceeded
+from omium.errors import DeadlineExceeded, ProtocolError
 from omium.execution.events import (
     AttemptEnded,
     AttemptStarted,
@@ -481,7 +481,7 @@ class Supervisor:
 
         def leased(result: CommitResult) -> None:
             if isinstance(result, Written):
-                worker.connection.send(self._lease_message(state.id, want.agent, epoch))
+                self._send_lease(worker, state.id, want.agent, epoch)
             else:
                 worker.attempts.pop((want.execution_id, want.agent), None)
                 log.warning("lease of %s/%s: %s", want.execution_id, want.agent, result)
@@ -498,6 +498,17 @@ class Supervisor:
             ),
             default=0,
         )
+
+    def _send_lease(
+        self, worker: _Worker, execution_id: ExecutionId, agent: AgentName, epoch: int
+    ) -> None:
+        try:
+            worker.connection.send(self._lease_message(execution_id, agent, epoch))
+        except ProtocolError as error:
+            # Inputs and outputs that together are larger than a frame: no worker can take it.
+            worker.attempts.pop((execution_id, agent), None)
+            failure = Failure(kind=error.kind, message=str(error), error_type="ProtocolError")
+            self._fail(execution_id, agent, epoch, failure, "failed")
 
     def _lease_message(self, execution_id: ExecutionId, name: AgentName, epoch: int) -> m.Lease:
         state = self._live[execution_id]

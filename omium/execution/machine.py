@@ -448,7 +448,7 @@ def _complete_step(
     agent.steps[event.step] = entry.index
     agent.checkpoint = entry.index
     agent.saved = event.state
-    agent.losses = 0
+    agent.losses = agent.failures = 0
     agent.touched_ms = entry.at_ms
     state.totals.checkpoints += 1
     for key in [key for key, call in agent.calls.items() if call.step == event.step]:
