@@ -16,8 +16,9 @@ from omium.actors.committer import CommitObserver, CommitResult, Committer
 from omium.actors.desk import Desk, answer_of
 from omium.actors.readers import Readers
 from omium.actors.supervision import sinks
-from omium.actors.supervisor import Spawner, Supervisor, SupervisorSettings
+from omium.actors.supervisor import Supervisor
 from omium.actors.transport import Answer, Codec, Connection, answer_later, error_reply, serve
+from omium.actors.workforce import Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.errors import NotFound, OmiumError, ProtocolError
 from omium.execution.calls import Run, decide_call

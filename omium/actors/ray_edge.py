@@ -18,8 +18,8 @@ import ray
 
 from omium.actors.coordinator import Coordinator
 from omium.actors.faults import FaultInjector, parse_faults
-from omium.actors.supervisor import SupervisorSettings
 from omium.actors.worker import Worker
+from omium.actors.workforce import SupervisorSettings
 from omium.clock import SystemClock
 from omium.errors import ConfigError, OmiumError
 from omium.frameworks.registry import adapter_of

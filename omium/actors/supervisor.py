@@ -9,9 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -19,8 +16,6 @@ from omium.actors import messages as m
 from omium.actors.committer import CommitResult, Committer
 from omium.actors.supervision import (
     Assign,
-    Binding,
-    Limits,
     Retire,
     Start,
     Want,
@@ -33,6 +28,7 @@ from omium.actors.supervision import (
     sinks,
 )
 from omium.actors.transport import Connection
+from omium.actors.workforce import Attempt, Employed, Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.definitions import Agent, Workflow, workflow_from_data
 from omium.errors import DeadlineExceeded, ProtocolError
@@ -58,64 +54,6 @@ START_FAILURES_MAX = 3
 """Workers in a row of one framework that may fail to come up."""
 
 
-class Spawner(Protocol):
-    """Starts and ends worker processes. A started worker connects by itself and says hello."""
-
-    def start(self, framework: str) -> WorkerId:
-        """Start a worker; returns at once with the id by which it will say hello."""
-        ...
-
-    def end(self, worker: WorkerId) -> None:
-        """End a worker's process by force; returns at once."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisorSettings:
-    """Times are seconds. ``warm`` is how many unbound workers of a framework to keep ready.
-
-    Executions that nobody asked for since ``awake_from_ms`` (milliseconds since the epoch) are
-    left alone: a run of one must not go on with all that was ever interrupted.
-    """
-
-    awake_from_ms: int = 0
-    heartbeat_timeout_s: float = 10.0
-    reconnect_grace_s: float = 3.0
-    start_timeout_s: float = 120.0
-    stop_grace_s: float = 5.0
-    warm: Mapping[str, int] = field(default_factory=dict[str, int])
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(kw_only=True)
-class _Attempt:
-    execution_id: ExecutionId
-    agent: AgentName
-    epoch: int
-    timeout_s: float
-    progress_s: float
-    stop_by_s: float | None = None
-
-
-@dataclass(kw_only=True)
-class _Worker:
-    hello: m.WorkerHello
-    connection: Connection
-    heard_s: float
-    binding: Binding | None
-    attempts: dict[tuple[ExecutionId, AgentName], _Attempt] = field(
-        default_factory=dict[tuple[ExecutionId, AgentName], _Attempt]
-    )
-
-    def excuse(self, seconds: float) -> None:
-        """Give so much more time for everything that is waited for."""
-        self.heard_s += seconds
-        for attempt in self.attempts.values():
-            attempt.progress_s += seconds
-            if attempt.stop_by_s is not None:
-                attempt.stop_by_s += seconds
-
-
 class Supervisor:
     """See the module's docstring. Lives in the coordinator's event loop."""
 
@@ -132,7 +70,7 @@ class Supervisor:
         self._clock = clock
         self._spawner = spawner
         self._settings = settings
-        self._workers: dict[WorkerId, _Worker] = {}
+        self._workers: dict[WorkerId, Employed] = {}
         self._starting: dict[WorkerId, tuple[str, float]] = {}
         self._start_failures: Counter[str] = Counter()
         self._live: dict[ExecutionId, ExecutionState] = {}
@@ -175,7 +113,7 @@ class Supervisor:
         """A worker connected, for the first time or again."""
         self._start_failures[hello.framework] = 0
         self._starting.pop(hello.worker, None)
-        worker = _Worker(
+        worker = Employed(
             hello=hello,
             connection=connection,
             heard_s=self._clock.monotonic_s(),
@@ -276,7 +214,7 @@ class Supervisor:
                 if attempt.execution_id == execution_id and attempt.stop_by_s is None:
                     self._stop(worker, attempt, cancelled=cancelled)
 
-    def _stop(self, worker: _Worker, attempt: _Attempt, *, cancelled: bool) -> None:
+    def _stop(self, worker: Employed, attempt: Attempt, *, cancelled: bool) -> None:
         attempt.stop_by_s = self._clock.monotonic_s() + self._settings.stop_grace_s
         stop = m.Stop(
             execution_id=attempt.execution_id,
@@ -316,7 +254,7 @@ class Supervisor:
             events.append(Failed(failure=failure))
         self._end(execution_id, agent_name, epoch, *events)
 
-    def _lose(self, worker: _Worker, reason: str) -> None:
+    def _lose(self, worker: Employed, reason: str) -> None:
         """A worker is gone: end its attempts, so that others take over."""
         self._workers.pop(worker.hello.worker, None)
         worker.connection.close()
@@ -384,7 +322,7 @@ class Supervisor:
         self._start_failures[framework] += 1
         self._spawner.end(worker_id)
 
-    def _time_out(self, worker: _Worker, attempt: _Attempt) -> None:
+    def _time_out(self, worker: Employed, attempt: Attempt) -> None:
         error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
         failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
         self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
@@ -468,7 +406,7 @@ class Supervisor:
         self._start_failures[want.framework] = 0
         return True
 
-    def _lease(self, want: Want, worker: _Worker) -> None:
+    def _lease(self, want: Want, worker: Employed) -> None:
         state = self._live[want.execution_id]
         agent = state.agents[want.agent]
         # Another lease of this execution may be on its way in the same batch.
@@ -500,7 +438,7 @@ class Supervisor:
         )
 
     def _send_lease(
-        self, worker: _Worker, execution_id: ExecutionId, agent: AgentName, epoch: int
+        self, worker: Employed, execution_id: ExecutionId, agent: AgentName, epoch: int
     ) -> None:
         try:
             worker.connection.send(self._lease_message(execution_id, agent, epoch))
@@ -530,8 +468,8 @@ class Supervisor:
             gateway_url=self._gateway[0].url if self._gateway is not None else "",
         )
 
-    def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> _Attempt:
-        return _Attempt(
+    def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:
+        return Attempt(
             execution_id=state.id,
             agent=agent,
             epoch=epoch,

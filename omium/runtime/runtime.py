@@ -20,7 +20,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from omium.actors.client import Client
 from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
 from omium.actors.supervision import Limits
-from omium.actors.supervisor import SupervisorSettings
+from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
 from omium.config import Settings, environment
 from omium.definitions import Workflow

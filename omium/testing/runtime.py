@@ -17,8 +17,8 @@ from types import TracebackType
 from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
-from omium.actors.supervisor import SupervisorSettings
 from omium.actors.worker import Worker
+from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
 from omium.frameworks.plain import PlainAdapter
 from omium.frameworks.protocol import Adapter
