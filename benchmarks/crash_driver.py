@@ -1,6 +1,6 @@
 """The driver of one run of the crash benchmark: a process that may be killed at any moment.
 
-Waits for a warm pool, then submits the workflow or resumes what is unfinished, and prints each
+Waits for a warm pool, then submits the workflow or resumes what was begun, and prints each
 journal entry as a line of JSON as soon as it is told of it.
 """
 
@@ -35,12 +35,13 @@ async def main(number: int) -> None:
     async with Runtime(settings, warm={"crewai": spare}) as runtime:
         client = runtime.client
         await _warm(client, spare)
-        execution_id = _unfinished(settings.data_dir)
+        execution_id = _newest(settings.data_dir)
         if execution_id is None:
             execution_id = await client.submit(
                 prepared.workflow, prepared.inputs, import_paths=prepared.import_paths
             )
-        else:
+        elif (await client.view(execution_id)).status != "completed":
+            # It may be: what a killed driver leaves behind goes on until Ray has noticed.
             await client.resume(execution_id)
         watch = asyncio.create_task(runtime.watch())
         follow = asyncio.create_task(_follow(client, execution_id))
@@ -73,7 +74,7 @@ def _print(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
-def _unfinished(data_dir: Path) -> ExecutionId | None:
+def _newest(data_dir: Path) -> ExecutionId | None:
     if not (data_dir / FILE_NAME).exists():
         return None
     journal = Journal.open(data_dir / FILE_NAME)
