@@ -46,6 +46,9 @@ POINTS = (
 )
 # One kill in each step or so, that the next one may find the execution at work again.
 PLACES = ("first", "first", "second", "third")
+RESTART_MS = 10_000
+"""How long Ray may take to start a coordinator or a gateway again."""
+
 DRIVER_TIMEOUT_S = 240
 STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
@@ -98,13 +101,28 @@ def main(argv: list[str]) -> None:
         "lost_acks": tally.lost_acks,
         "resume_ms_p50": round(percentile(workers, 0.5)) if workers else None,
         "resume_ms_p99": round(percentile(workers, 0.99)) if workers else None,
-        "resume_ms_p50_by_target": {
-            target: round(percentile(values, 0.5)) for target, values in tally.resume_ms.items()
+        "resume_ms_by_target": {
+            target: {
+                "kills": len(values),
+                "p50": round(percentile(values, 0.5)),
+                "p99": round(percentile(values, 0.99)),
+            }
+            for target, values in sorted(tally.resume_ms.items())
         },
     }
     for problem in tally.problems:
         print(problem)
     print(json.dumps(figures))
+
+
+def _early(points: Iterator[tuple[str, str]], later: list[tuple[str, str]]) -> tuple[str, str]:
+    """The next point after which its agent goes on, so that it can be hit once more. The others
+    are kept for ``later`` places."""
+    for point in points:
+        if point[0] != "agent.completed":
+            return point
+        later.append(point)
+    raise AssertionError("points go round for ever")
 
 
 def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
@@ -116,11 +134,19 @@ def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
     points = itertools.cycle(itertools.product(POINTS, ("after", "before")))
     cheap = itertools.cycle(("worker", "coordinator", "worker", "gateway"))
     dear = itertools.cycle(("driver", "node"))
+    kept: list[tuple[str, str]] = []
     left = kills
     while left > 0:
         size = min(len(PLACES), left)
         targets = [next(cheap) for _ in range(size - 1)] + [next(dear)]
-        yield [(*next(points), target) for target in targets]
+        plan: list[tuple[str, str, str]] = []
+        for place, target in enumerate(targets):
+            if PLACES[place] in PLACES[place + 1 :]:
+                event, when = _early(points, kept)
+            else:
+                event, when = kept.pop(0) if kept else next(points)
+            plan.append((event, when, target))
+        yield plan
         left -= size
 
 
@@ -219,8 +245,21 @@ def _count(
         before_ms = int(following.read_text()) if following.exists() else None
         resumed_ms = _next_call_ms(entries, int(marker.read_text()), before_ms)
         if resumed_ms is not None:
-            tally.resume_ms.setdefault(target, []).append(resumed_ms)
+            alone = _alone(folder, plan, number)
+            name = target if alone else f"{target}, soon after another part"
+            tally.resume_ms.setdefault(name, []).append(resumed_ms)
     _count_calls(folder, entries, tally)
+
+
+def _alone(folder: Path, plan: list[tuple[str, str, str]], number: int) -> bool:
+    """Whether everything else was up at a kill: nothing but a worker was killed shortly before."""
+    killed_ms = int((folder / f"fault{number}").read_text())
+    others = (
+        folder / f"fault{earlier}" for earlier in range(number) if plan[earlier][2] != "worker"
+    )
+    return all(
+        killed_ms - int(marker.read_text()) >= RESTART_MS for marker in others if marker.exists()
+    )
 
 
 def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -> float | None:
