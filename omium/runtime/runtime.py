@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from pydantic import SecretStr
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.client import Client
 from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
@@ -67,7 +68,6 @@ class Runtime:
         self._cluster: RayCluster | None = None
         self._actors: list[Any] = []
         self._client: Client | None = None
-        self._config: RuntimeConfig | None = None
         self._endpoint: Endpoint | None = None
 
     @property
@@ -102,7 +102,7 @@ class Runtime:
         self._report(f"joining Ray at {address}" if address else "starting Ray")
         await self._connect(address)
         self._report("starting the coordinator and the gateway")
-        self._config = config = self._runtime_config()
+        config = self._runtime_config()
         node = _this_node()
         coordinator: Any = CoordinatorActor
         gateway: Any = GatewayActor
@@ -309,8 +309,6 @@ async def _told_to_stop(client: Client) -> None:
 
 def _this_node() -> Any:
     """Ray's strategy that keeps an actor on this node: the data directory is here."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
