@@ -73,8 +73,6 @@ class Coordinator:
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._connections: set[Connection] = set()
-        self.stopped = asyncio.Event()
-        """Set once a client asked for the runtime to end."""
         self._handlers: dict[type[Any], Callable[[Connection, Any, Answer], None]] = {
             m.AppendEvents: self._append,
             m.BeginCall: self._begin_call,
@@ -256,4 +254,3 @@ class Coordinator:
     def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:
         self._supervisor.shut_down()
         answer(m.Done())
-        self.stopped.set()

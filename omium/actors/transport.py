@@ -94,8 +94,6 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
-        self.peer: Any = None
-        """Whatever the owner of the connection wants to remember about the other end."""
 
     # ------------------------------------------------------------ asyncio.Protocol
 

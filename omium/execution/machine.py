@@ -305,9 +305,9 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         state.forced_until = entry.index
     match event:
         case AttemptStarted() | AttemptEnded():
-            _evolve_attempt(state, state.agents[event.agent], event, entry)
+            _evolve_attempt(state, state.agents[event.agent], event)
         case StepStarted():
-            state.agents[event.agent].touched_ms = entry.at_ms
+            pass
         case CallIntended() | CallCompleted() | CallFailed() | CallDecided():
             _evolve_call(state, state.agents[event.agent], event, entry)
         case StepCompleted():
@@ -318,7 +318,6 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
             agent.output = event.output
             agent.calls.clear()
             agent.worker = None
-            agent.touched_ms = entry.at_ms
         case FailureRecorded(failure=failure):
             if failure.agent is not None:
                 state.agents[failure.agent].failures += 1
@@ -359,9 +358,8 @@ def _release_all(state: ExecutionState) -> None:
 
 
 def _evolve_attempt(
-    state: ExecutionState, agent: AgentState, event: AttemptStarted | AttemptEnded, entry: Entry
+    state: ExecutionState, agent: AgentState, event: AttemptStarted | AttemptEnded
 ) -> None:
-    agent.touched_ms = entry.at_ms
     if isinstance(event, AttemptStarted):
         state.totals.attempts += 1
         agent.status = "leased"
@@ -385,7 +383,6 @@ def _evolve_call(
     event: CallIntended | CallCompleted | CallFailed | CallDecided,
     entry: Entry,
 ) -> None:
-    agent.touched_ms = entry.at_ms
     # What a fork copied was made, and paid for, by its origin.
     copied = entry.index <= state.forced_until
     if isinstance(event, CallIntended):
@@ -449,7 +446,6 @@ def _complete_step(
     agent.checkpoint = entry.index
     agent.saved = event.state
     agent.losses = agent.failures = 0
-    agent.touched_ms = entry.at_ms
     state.totals.checkpoints += 1
     for key in [key for key, call in agent.calls.items() if call.step == event.step]:
         del agent.calls[key]

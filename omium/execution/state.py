@@ -45,7 +45,6 @@ class AgentState:
     epoch: int = 0
     sequence: int = 0
     worker: WorkerId | None = None
-    touched_ms: int = 0
     ended: AttemptEnd | None = None
     losses: int = 0
     failures: int = 0
