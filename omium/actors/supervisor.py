@@ -76,6 +76,7 @@ class Supervisor:
         self._live: dict[ExecutionId, ExecutionState] = {}
         self._workflows: dict[str, Workflow] = {}
         self._gateway: tuple[m.GatewayHello, Connection] | None = None
+        self._gateway_url = settings.gateway_url
         self._schedule_due = False
         self._leasing_from_s = 0.0
         self._stopping = False
@@ -141,6 +142,7 @@ class Supervisor:
 
     def gateway_hello(self, connection: Connection, hello: m.GatewayHello) -> None:
         self._gateway = (hello, connection)
+        self._gateway_url = hello.url
         self.schedule()
 
     def closed(self, connection: Connection, error: Exception | None) -> None:
@@ -356,7 +358,7 @@ class Supervisor:
     def _run_schedule(self) -> None:
         self._schedule_due = False
         now_s = self._clock.monotonic_s()
-        if self._stopping or self._gateway is None or now_s < self._leasing_from_s:
+        if self._stopping or not self._gateway_url or now_s < self._leasing_from_s:
             return
         if self._committer.trouble is not None:
             # The disk is full, say: look again later, and not with every turn of the loop.
@@ -465,7 +467,7 @@ class Supervisor:
             saved=agent.saved,
             steps=tuple(agent.steps),
             import_paths=state.import_paths,
-            gateway_url=self._gateway[0].url if self._gateway is not None else "",
+            gateway_url=self._gateway_url,
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:

@@ -33,8 +33,13 @@ class SupervisorSettings:
 
     Executions that nobody asked for since ``awake_from_ms`` (milliseconds since the epoch) are
     left alone: a run of one must not go on with all that was ever interrupted.
+
+    ``gateway_url`` is where the gateway is or will be; empty where it is known only once the
+    gateway says hello. Agents are leased while it is down: it comes back at the same address,
+    and the hook in the workers waits for it.
     """
 
+    gateway_url: str = ""
     awake_from_ms: int = 0
     heartbeat_timeout_s: float = 10.0
     reconnect_grace_s: float = 3.0

@@ -110,7 +110,7 @@ class Runtime:
         self._actors = [
             coordinator.options(
                 name=f"{name}-coordinator", namespace=NAMESPACE, scheduling_strategy=node
-            ).remote(config, self._supervisor_settings()),
+            ).remote(config, self._supervisor_settings(config.gateway_url)),
             gateway.options(
                 name=f"{name}-gateway", namespace=NAMESPACE, scheduling_strategy=node
             ).remote(config, router),
@@ -212,9 +212,10 @@ class Runtime:
             faults=settings.faults,
         )
 
-    def _supervisor_settings(self) -> SupervisorSettings:
+    def _supervisor_settings(self, gateway_url: str) -> SupervisorSettings:
         pool = self._settings.pool
         return SupervisorSettings(
+            gateway_url=gateway_url,
             awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
             heartbeat_timeout_s=pool.heartbeat_timeout_s,
             start_timeout_s=pool.start_timeout_s,

@@ -144,11 +144,12 @@ class InProcessRuntime:
         trace: TracebackType | None,
     ) -> None:
         await self.client.close()
+        # First, or it would lease to new workers what those that stop leave behind.
+        if self._coordinator is not None:
+            await self.stop_coordinator()
         await self.spawner.stop()
         if self._gateway is not None:
             await self.stop_gateway()
-        if self._coordinator is not None:
-            await self.stop_coordinator()
 
     async def start_coordinator(self) -> None:
         self.replica = Replica.open(self._directory, owner=f"test process {os.getpid()}")

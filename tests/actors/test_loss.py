@@ -489,6 +489,17 @@ async def test_a_call_goes_through_when_the_gateway_comes_back(
             assert (await s.types(execution_id)).count("attempt.started") == 1
 
 
+async def test_agents_are_leased_while_the_gateway_is_away(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        await s.result(await s.do({"ask": "x"}))
+        await s.runtime.stop_gateway()
+        execution_id = await s.do({"ask": "x"})
+        await s.until(execution_id, "attempt.started")
+        await s.runtime.start_gateway()
+        assert await s.result(execution_id)
+        assert "attempt.ended" not in await s.types(execution_id)
+
+
 @pytest.mark.parametrize("fields", [{}, BLOCKING], ids=["async", "blocking"])
 async def test_a_gateway_lost_in_mid_stream_costs_an_attempt_and_no_execution(
     tmp_path: Path, fields: dict[str, Any]
