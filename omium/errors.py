@@ -7,6 +7,7 @@
     │   ├── ConfigError           a setting, in the environment or in omium.toml
     │   ├── NotFound              no such execution, checkpoint, model, …
     │   ├── Conflict              the thing exists but its state forbids the request
+    │   │   └── RequestConflict   an idempotency key that was used for another request
     │   ├── EntrypointError       the user's module or function cannot be loaded
     │   ├── AgentError            the user's agent code raised
     │   ├── ToolError             the user's tool raised
@@ -119,6 +120,12 @@ class Conflict(UserError):
     """The thing exists, but its present state forbids what was asked."""
 
     kind = "conflict"
+
+
+class RequestConflict(Conflict):
+    """An idempotency key that was used before, for a request with another body."""
+
+    kind = "idempotency_conflict"
 
 
 class EntrypointError(UserError):

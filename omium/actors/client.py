@@ -1,13 +1,15 @@
-"""A client of a coordinator: what drivers and the command line talk through."""
+"""A client of a coordinator: what drivers, the command line and the HTTP API talk through."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
 
 from omium.actors import messages as m
-from omium.actors.attempt import Blobs, value_of
+from omium.actors.attempt import Blobs, payload_of, value_of
 from omium.actors.transport import Answer, Codec, Connection, Link
 from omium.clock import Clock
 from omium.definitions import Workflow, graph, validate_inputs
@@ -19,16 +21,40 @@ from omium.errors import (
     InputError,
     ProtocolError,
 )
-from omium.execution.events import Created, Entry
+from omium.execution.blobref import BlobRef
+from omium.execution.events import Created, Entry, Request
 from omium.execution.records import Decision, Payload, PlannedAgent
-from omium.types import DEFAULT_TENANT, ExecutionId, Json, TenantId
+from omium.storage.catalog import StoredRecord
+from omium.storage.journal import ExecutionRow
+from omium.types import DEFAULT_TENANT, ExecutionId, Json, Status, TenantId
 
 READ_DEADLINE_S = 90.0
 """A read waits for 30 s at most, and a coordinator may be restarted meanwhile."""
 
+PAGE_ENTRIES_MAX = 100
+
+
+class Lagged(msgspec.Struct, frozen=True, kw_only=True):
+    """So many deltas are gone that one who reads more quickly would have seen."""
+
+    dropped: int
+
+
+class Quiet(msgspec.Struct, frozen=True):
+    """Nothing has happened for a while: a moment to see whether the reader is still there."""
+
+
+News: TypeAlias = "Entry | m.Delta | Lagged | Quiet"
+"""What comes of following an execution."""
+
 
 class Client:
-    """Talks to one coordinator. Every method may be repeated after an error."""
+    """Talks to one coordinator for one tenant. Every method may be repeated after an error.
+
+    ``request``, where a method takes it, is the caller's own name for what is asked: the same
+    name has the effect of one request for ever, and raises ``RequestConflict`` when it was
+    used for something else.
+    """
 
     def __init__(
         self,
@@ -43,6 +69,16 @@ class Client:
         self._blobs = blobs
         self._tenant = tenant
         self._link = Link(coordinator, Codec(m.Messages), secret, handler=_no_requests)
+
+    def for_tenant(self, tenant: TenantId) -> Client:
+        """The same client for another tenant. It lives as long as this one."""
+        other = Client.__new__(Client)
+        other.__dict__ = {**self.__dict__, "_tenant": tenant}
+        return other
+
+    @property
+    def tenant(self) -> TenantId:
+        return self._tenant
 
     def open(self) -> None:
         self._link.open()
@@ -60,8 +96,10 @@ class Client:
         model: str = "",
         import_paths: tuple[str, ...] = (),
         execution_id: ExecutionId | None = None,
+        labels: Mapping[str, str] | None = None,
+        request: Request | None = None,
     ) -> ExecutionId:
-        """Create an execution; returns once that is durable. Raises ``InputError``."""
+        """Create an execution; returns its id once that is durable. Raises ``InputError``."""
         valid = validate_inputs(workflow, inputs)
         handoffs = graph(workflow)
         execution_id = execution_id or ExecutionId(self._clock.new_id("ex"))
@@ -78,22 +116,83 @@ class Client:
             ),
             model=model,
             import_paths=import_paths,
+            labels=dict(labels or {}),
         )
-        await self._link.call(m.Submit(execution_id=execution_id, created=created))
-        return execution_id
+        written = await self._link.call(
+            m.Submit(execution_id=execution_id, created=created, request=request)
+        )
+        return written.execution_id or execution_id
 
     async def fork(
-        self, origin: ExecutionId, at: int, changes: dict[str, Any] | None = None
+        self,
+        origin: ExecutionId,
+        at: int,
+        changes: dict[str, Any] | None = None,
+        *,
+        request: Request | None = None,
     ) -> ExecutionId:
         """Create an execution from a point in another's journal; the other is only read."""
         execution_id = ExecutionId(self._clock.new_id("ex"))
-        await self._link.call(
-            m.Fork(execution_id=execution_id, origin=origin, at=at, changes=changes or {})
+        written = await self._link.call(
+            m.Fork(
+                execution_id=execution_id,
+                origin=origin,
+                at=at,
+                changes=changes or {},
+                tenant=self._tenant,
+                request=request,
+            )
         )
-        return execution_id
+        return written.execution_id or execution_id
 
-    async def cancel(self, execution_id: ExecutionId, by: str = "") -> None:
-        await self._link.call(m.Cancel(execution_id=execution_id, by=by))
+    async def cancel(
+        self, execution_id: ExecutionId, by: str = "", *, request: Request | None = None
+    ) -> None:
+        """Stop an execution for good. Raises ``Conflict`` when it has ended otherwise."""
+        await self._link.call(
+            m.Cancel(execution_id=execution_id, by=by, tenant=self._tenant, request=request)
+        )
+
+    async def interrupt(
+        self,
+        execution_id: ExecutionId,
+        *,
+        by: str = "",
+        detail: str = "",
+        request: Request | None = None,
+    ) -> None:
+        """Pause an execution until it is resumed. Raises ``Conflict`` when it has ended."""
+        await self._link.call(
+            m.Interrupt(
+                execution_id=execution_id,
+                by=by,
+                detail=detail,
+                tenant=self._tenant,
+                request=request,
+            )
+        )
+
+    async def signal(
+        self,
+        execution_id: ExecutionId,
+        name: str,
+        value: Json = None,
+        *,
+        by: str = "",
+        request: Request | None = None,
+    ) -> None:
+        """Send data to an execution. Raises ``Conflict`` when it has ended."""
+        payload = await payload_of(value, self._blobs, self._tenant)
+        await self._link.call(
+            m.Signal(
+                execution_id=execution_id,
+                name=name,
+                payload=payload,
+                by=by,
+                tenant=self._tenant,
+                request=request,
+            )
+        )
 
     async def resume(
         self,
@@ -102,6 +201,7 @@ class Client:
         decision: Decision | None = None,
         answer: Json = None,
         by: str = "",
+        request: Request | None = None,
     ) -> None:
         """Let a paused or failed execution go on. Raises ``Conflict`` where a decision is
         missing, or none is waited for, and ``InputError`` for an answer without its decision."""
@@ -109,11 +209,94 @@ class Client:
             raise InputError("an answer goes with the decision 'answer', and only with it")
         payload = Payload(inline=answer) if decision == "answer" else None
         await self._link.call(
-            m.Resume(execution_id=execution_id, decision=decision, answer=payload, by=by)
+            m.Resume(
+                execution_id=execution_id,
+                decision=decision,
+                answer=payload,
+                by=by,
+                tenant=self._tenant,
+                request=request,
+            )
         )
 
     async def view(self, execution_id: ExecutionId) -> m.ExecutionView:
-        return await self._link.call(m.GetExecution(execution_id=execution_id))
+        """An execution as it stands. Raises ``NotFound``."""
+        return await self._link.call(m.GetExecution(execution_id=execution_id, tenant=self._tenant))
+
+    async def executions(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_from_ms: int | None = None,
+        created_to_ms: int | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[ExecutionRow]:
+        """Executions, the newest first. ``before`` is the last id of the page before."""
+        page = await self._link.call(
+            m.ListExecutions(
+                tenant=self._tenant,
+                statuses=tuple(statuses),
+                workflow=workflow,
+                labels=dict(labels or {}),
+                created_from_ms=created_from_ms,
+                created_to_ms=created_to_ms,
+                before=before,
+                limit=limit,
+            )
+        )
+        return list(page.rows)
+
+    async def entries(
+        self, execution_id: ExecutionId, *, after: int = 0, limit: int = PAGE_ENTRIES_MAX
+    ) -> list[Entry]:
+        """At most ``limit`` (and 100) journal entries after an index, as they are now."""
+        page = await self._link.call(
+            m.ReadJournal(
+                execution_id=execution_id,
+                after=after,
+                tenant=self._tenant,
+                limit=limit,
+                wait=False,
+            )
+        )
+        return list(page.entries)
+
+    async def follow(
+        self, execution_id: ExecutionId, after: int = 0, *, live: bool = False
+    ) -> AsyncIterator[News]:
+        """What happens to an execution after journal index ``after``, until it has ended.
+
+        Each entry comes once and in order, also after a restart of the coordinator, and a pause
+        is waited through. With ``live``, pieces of answers come before the entries that
+        supersede them; those may be lost. A ``Quiet`` comes when nothing happens for 30 s.
+        """
+        live_after = 0 if live else None
+        while True:
+            page = await self._link.call(
+                m.ReadJournal(
+                    execution_id=execution_id,
+                    after=after,
+                    tenant=self._tenant,
+                    through_pauses=True,
+                    live_after=live_after,
+                ),
+                deadline_s=READ_DEADLINE_S,
+            )
+            if page.dropped:
+                yield Lagged(dropped=page.dropped)
+            for delta in page.deltas:
+                yield delta
+            for entry in page.entries:
+                after = entry.index
+                yield entry
+            if page.stopped:
+                return
+            if not page.entries and not page.deltas:
+                yield Quiet()
+            live_after = page.live if live else None
 
     async def events(self, execution_id: ExecutionId, after: int = 0) -> AsyncIterator[Entry]:
         """The journal after index ``after``, as it is and as it grows, each entry once.
@@ -123,7 +306,8 @@ class Client:
         """
         while True:
             page = await self._link.call(
-                m.ReadJournal(execution_id=execution_id, after=after), deadline_s=READ_DEADLINE_S
+                m.ReadJournal(execution_id=execution_id, after=after, tenant=self._tenant),
+                deadline_s=READ_DEADLINE_S,
             )
             for entry in page.entries:
                 after = entry.index
@@ -160,11 +344,53 @@ class Client:
     async def output_of(self, view: m.ExecutionView) -> Json:
         """The result of a completed execution."""
         outputs = {
-            agent.name: await value_of(agent.output, self._blobs, self._tenant)
+            agent.name: await self.value(agent.output)
             for agent in view.agents
             if agent.name in view.result and agent.output is not None
         }
         return outputs[view.result[0]] if len(view.result) == 1 else outputs
+
+    async def value(self, payload: Payload) -> Json:
+        """The JSON value of a payload, from the blob store where it lies there."""
+        return await value_of(payload, self._blobs, self._tenant)
+
+    async def blob(self, reference: BlobRef) -> Json:
+        """The JSON value of a blob of this tenant's. Raises ``NotFound`` and ``CorruptBlob``."""
+        return await self._blobs.get_json(reference, tenant=self._tenant)
+
+    # ------------------------------------------------------------------ records
+
+    async def put_record(
+        self, kind: str, key: str, body: Json, *, expect: int | None = None
+    ) -> int:
+        """Write a record and return its new version, which counts from 1.
+
+        ``expect`` is the version that must be there, 0 for none at all; ``Conflict`` is raised
+        where another one is.
+        """
+        put = await self._link.call(
+            m.PutRecord(tenant=self._tenant, kind=kind, key=key, body=body, expect=expect)
+        )
+        return put.version
+
+    async def delete_record(self, kind: str, key: str, *, expect: int | None = None) -> None:
+        """Remove a record. One that is not there is no error, unless a version is expected."""
+        await self._link.call(
+            m.PutRecord(tenant=self._tenant, kind=kind, key=key, expect=expect, delete=True)
+        )
+
+    async def record(self, kind: str, key: str) -> StoredRecord | None:
+        found = await self._link.call(m.GetRecords(tenant=self._tenant, kind=kind, key=key))
+        return found.records[0] if found.records else None
+
+    async def records(
+        self, kind: str, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> list[StoredRecord]:
+        """Records of a kind by key: those that begin with ``prefix`` and come after ``after``."""
+        found = await self._link.call(
+            m.GetRecords(tenant=self._tenant, kind=kind, prefix=prefix, after=after, limit=limit)
+        )
+        return list(found.records)
 
     # ------------------------------------------------------------------ the runtime
 

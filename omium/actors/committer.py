@@ -1,4 +1,4 @@
-"""Group commit: appends that arrive in one turn of the event loop share one fsync.
+"""Group commit: commands that arrive in one turn of the event loop share one fsync.
 
 Nothing is acknowledged before it is on disk; nothing else is done here.
 """
@@ -14,14 +14,15 @@ from msgspec.structs import replace
 
 from omium.clock import Clock
 from omium.errors import OmiumError, PlatformError
-from omium.execution.events import Append, Entry, Event
+from omium.execution.commands import Command
+from omium.execution.events import Append, Entry, Event, Request
 from omium.storage.replica import Outcome, Replica, Written
 from omium.types import ExecutionId
 
 log = logging.getLogger(__name__)
 
 CommitResult: TypeAlias = Outcome | OmiumError
-"""What became of an append: written, refused, or not committed for the error given."""
+"""What became of a command: written, refused, or not committed for the error given."""
 
 CommitObserver = Callable[[Append, bool], None]
 """Called with each append before (False) and after (True) its commit: faults for crash tests."""
@@ -49,7 +50,7 @@ class Committer:
         self.trouble: OmiumError | None = None
         """Why the last batch was not committed; None once one was again."""
         self._observer = observer
-        self._batch: list[tuple[Append, Callable[[CommitResult], None]]] = []
+        self._batch: list[tuple[Command, Callable[[CommitResult], None]]] = []
         self._due = False
 
     @property
@@ -62,13 +63,14 @@ class Committer:
         execution_id: ExecutionId,
         *events: Event,
         then: Callable[[CommitResult], None] | None = None,
+        request: Request | None = None,
     ) -> None:
-        """Append as the coordinator itself."""
-        self.submit(Append(execution_id=execution_id, events=events), then)
+        """Append as the coordinator itself, for a client's ``request`` where it has a name."""
+        self.submit(Append(execution_id=execution_id, events=events, request=request), then)
 
-    def submit(self, append: Append, then: Callable[[CommitResult], None] | None = None) -> None:
-        """Commit with the rest of this turn's appends; ``then`` gets what became of it."""
-        self._batch.append((append, then or _log_unless_written))
+    def submit(self, command: Command, then: Callable[[CommitResult], None] | None = None) -> None:
+        """Commit with the rest of this turn's commands; ``then`` gets what became of it."""
+        self._batch.append((command, then or _log_unless_written))
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -79,23 +81,23 @@ class Committer:
         if self._due:
             asyncio.get_running_loop().call_soon(self._flush)
         now_ms = self._clock.now_ms()
-        appends = [replace(append, at_ms=now_ms) for append, _ in batch]
-        self._observe(appends, committed=False)
+        commands = [replace(command, at_ms=now_ms) for command, _ in batch]
+        self._observe(commands, committed=False)
         results: list[CommitResult]
         try:
-            results = [*self._replica.commit(appends)]
+            results = [*self._replica.commit(commands)]
             self.trouble = None
         except OmiumError as error:
-            log.error("a batch of %d appends was not committed: %s", len(appends), error)
-            results = [error] * len(appends)
+            log.error("a batch of %d commands was not committed: %s", len(commands), error)
+            results = [error] * len(commands)
             self._fall(error)
         except Exception as error:
             # A defect: nothing was written, and whoever waits must hear of it all the same.
-            log.exception("a batch of %d appends was not committed", len(appends))
+            log.exception("a batch of %d commands was not committed", len(commands))
             fault = PlatformError(f"the coordinator failed: {type(error).__name__}: {error}")
-            results = [fault] * len(appends)
+            results = [fault] * len(commands)
             self._fall(fault)
-        self._observe(appends, committed=True)
+        self._observe(commands, committed=True)
         for (_, then), result in zip(batch, results, strict=True):
             try:
                 then(result)
@@ -109,10 +111,11 @@ class Committer:
         self.trouble = trouble
         self._on_trouble(trouble)
 
-    def _observe(self, appends: list[Append], *, committed: bool) -> None:
+    def _observe(self, commands: list[Command], *, committed: bool) -> None:
         if self._observer is not None:
-            for append in appends:
-                self._observer(append, committed)
+            for command in commands:
+                if isinstance(command, Append):
+                    self._observer(command, committed)
 
 
 def _log_unless_written(result: CommitResult) -> None:

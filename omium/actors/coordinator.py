@@ -84,10 +84,14 @@ class Coordinator:
             m.Submit: lambda _, message, answer: self._desk.submit(message, answer),
             m.Fork: lambda _, message, answer: self._desk.fork(message, answer),
             m.Cancel: lambda _, message, answer: self._desk.cancel(message, answer),
+            m.Interrupt: lambda _, message, answer: self._desk.interrupt(message, answer),
+            m.Signal: lambda _, message, answer: self._desk.signal(message, answer),
             m.Resume: lambda _, message, answer: self._desk.resume(message, answer),
-            m.GetExecution: lambda _, message, answer: answer(
-                self._desk.view(message.execution_id)
-            ),
+            m.GetExecution: lambda _, message, answer: answer(self._desk.view(message)),
+            m.ListExecutions: lambda _, message, answer: answer(self._desk.executions(message)),
+            m.PutRecord: lambda _, message, answer: self._desk.put_record(message, answer),
+            m.GetRecords: lambda _, message, answer: answer(self._desk.records(message)),
+            m.Deltas: lambda _, message, __: self._readers.tell(message),
             m.GetRuntime: lambda _, __, answer: answer(self.view()),
             m.ReadJournal: lambda _, message, answer: answer_later(
                 lambda: self._readers.read(message), answer, self._tasks
@@ -163,6 +167,8 @@ class Coordinator:
         if state is None:
             return
         self._supervisor.noted(state, entries[-1].epoch)
+        if state.status in ("completed", "failed", "cancelled"):
+            self._readers.ended(execution_id)
         for entry in entries:
             match entry.event:
                 case AgentCompleted():

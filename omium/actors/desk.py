@@ -1,34 +1,42 @@
-"""What clients may ask of a coordinator: create, fork, cancel, resume, and look.
+"""What clients may ask of a coordinator: create, fork, cancel, pause, resume, signal, and look.
 
 Each request is checked against committed state and turned into one append. A request that
-is sent twice has the effect of one.
+is sent twice has the effect of one; one with a name of its own, for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from omium.actors import messages as m
 from omium.actors.committer import CommitResult, Committer
 from omium.actors.transport import Answer, error_reply
 from omium.definitions import validate_inputs, workflow_from
-from omium.errors import Conflict, InputError, NotFound, OmiumError
+from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
+from omium.execution.commands import WriteRecord
 from omium.execution.events import (
     AgentCompleted,
     CallDecided,
     Cancelled,
     Entry,
     Event,
+    Paused,
+    Request,
     Resumed,
+    Signalled,
 )
 from omium.execution.fork import changed, fork_events
 from omium.execution.machine import Refusal
 from omium.execution.state import ExecutionState
+from omium.storage.catalog import RecordWritten
 from omium.storage.replica import Replica, Written, row_of
-from omium.types import ExecutionId
+from omium.types import ExecutionId, TenantId
 
 FORK_ENTRIES_MAX = 100_000
+
+
+_Asked: TypeAlias = m.Cancel | m.Interrupt | m.Signal | m.Resume
 
 
 class Desk:
@@ -41,12 +49,17 @@ class Desk:
 
     def submit(self, message: m.Submit, answer: Answer) -> None:
         self._committer.own(
-            message.execution_id, message.created, then=_answering(answer, exists_is_done=True)
+            message.execution_id,
+            message.created,
+            then=_answering(answer, exists_is_done=True),
+            request=message.request,
         )
 
     def fork(self, message: m.Fork, answer: Answer) -> None:
         """Create an execution from a point in another's journal. The other is only read."""
-        origin = self._known(message.origin)
+        if self._is_repeated(message.tenant, message.request, answer):
+            return
+        origin = self._known(message.origin, message.tenant)
         if not 1 <= message.at <= origin.index:
             raise InputError(
                 f"{message.origin} has journal indexes 1 to {origin.index}, not {message.at}"
@@ -93,19 +106,45 @@ class Desk:
             },
         )
         self._committer.own(
-            message.execution_id, *events, then=_answering(answer, exists_is_done=True)
+            message.execution_id,
+            *events,
+            then=_answering(answer, exists_is_done=True),
+            request=message.request,
         )
 
     def cancel(self, message: m.Cancel, answer: Answer) -> None:
-        state = self._known(message.execution_id)
+        if self._is_repeated(message.tenant, message.request, answer):
+            return
+        state = self._known(message.execution_id, message.tenant)
         if state.status == "cancelled":
             answer(m.Appended(index=0))
             return
-        self._committer.own(message.execution_id, Cancelled(by=message.by), then=_answering(answer))
+        self._own(message, Cancelled(by=message.by), answer=answer)
+
+    def interrupt(self, message: m.Interrupt, answer: Answer) -> None:
+        """Pause an execution until it is resumed. One that is paused is left as it is."""
+        if self._is_repeated(message.tenant, message.request, answer):
+            return
+        state = self._known(message.execution_id, message.tenant)
+        if state.status == "paused":
+            answer(m.Appended(index=0))
+            return
+        detail = message.detail or f"interrupted by {message.by or 'request'}"
+        self._own(message, Paused(reason="requested", detail=detail), answer=answer)
+
+    def signal(self, message: m.Signal, answer: Answer) -> None:
+        """Record data that was sent to an execution which has not ended."""
+        if self._is_repeated(message.tenant, message.request, answer):
+            return
+        self._known(message.execution_id, message.tenant)
+        event = Signalled(name=message.name, payload=message.payload, by=message.by)
+        self._own(message, event, answer=answer)
 
     def resume(self, message: m.Resume, answer: Answer) -> None:
         """Let an execution go on. One that is at work is left as it is."""
-        state = self._known(message.execution_id)
+        if self._is_repeated(message.tenant, message.request, answer):
+            return
+        state = self._known(message.execution_id, message.tenant)
         if state.status in ("queued", "running") and state.awake_ms >= self._awake_from_ms:
             answer(m.Appended(index=0))
             return
@@ -117,15 +156,73 @@ class Desk:
         elif message.decision is not None:
             raise Conflict(f"{state.id} waits for no decision")
         events.append(Resumed(by=message.by))
-        self._committer.own(message.execution_id, *events, then=_answering(answer))
+        self._own(message, *events, answer=answer)
 
-    def view(self, execution_id: ExecutionId) -> m.ExecutionView:
+    def put_record(self, message: m.PutRecord, answer: Answer) -> None:
+        """Write a record, if the version that is expected is there."""
+        command = WriteRecord(
+            tenant=message.tenant,
+            kind=message.kind,
+            key=message.key,
+            body=message.body,
+            expect=message.expect,
+            delete=message.delete,
+        )
+        self._committer.submit(command, _answering(answer))
+
+    # ------------------------------------------------------------------ looking
+
+    def view(self, message: m.GetExecution) -> m.ExecutionView:
         """An execution as it stands. Raises ``NotFound``."""
-        return view_of(self._known(execution_id))
+        return view_of(self._known(message.execution_id, message.tenant))
 
-    def _known(self, execution_id: ExecutionId) -> ExecutionState:
+    def executions(self, message: m.ListExecutions) -> m.ExecutionRows:
+        rows = self._replica.journal.executions(
+            tenant=message.tenant,
+            statuses=message.statuses,
+            workflow=message.workflow,
+            labels=message.labels,
+            created_from_ms=message.created_from_ms,
+            created_to_ms=message.created_to_ms,
+            before=message.before,
+            limit=message.limit,
+        )
+        return m.ExecutionRows(rows=tuple(rows))
+
+    def records(self, message: m.GetRecords) -> m.Records:
+        catalog = self._replica.catalog
+        if message.key is not None:
+            found = catalog.record(message.tenant, message.kind, message.key)
+            return m.Records(records=(found,) if found is not None else ())
+        records = catalog.records(
+            message.tenant,
+            message.kind,
+            prefix=message.prefix,
+            after=message.after,
+            limit=message.limit,
+        )
+        return m.Records(records=tuple(records))
+
+    # ------------------------------------------------------------------ in common
+
+    def _own(self, message: _Asked, *events: Event, answer: Answer) -> None:
+        self._committer.own(
+            message.execution_id, *events, then=_answering(answer), request=message.request
+        )
+
+    def _is_repeated(self, tenant: TenantId, request: Request | None, answer: Answer) -> bool:
+        """Whether a request was carried out before; then it is answered.
+
+        Asked before anything else, since what it changed may forbid it the second time.
+        """
+        refusal = self._replica.catalog.carried_out(tenant, request) if request else None
+        if refusal is not None:
+            _answering(answer)(refusal)
+        return refusal is not None
+
+    def _known(self, execution_id: ExecutionId, tenant: TenantId) -> ExecutionState:
         state = self._replica.state(execution_id)
-        if state is None:
+        if state is None or state.tenant != tenant:
             raise NotFound("execution", execution_id, "`omium ps` lists what there is")
         return state
 
@@ -190,8 +287,12 @@ def answer_of(result: CommitResult) -> Any:
         return error_reply(result)
     if isinstance(result, Written):
         return m.Appended(index=result.last_index)
+    if isinstance(result, RecordWritten):
+        return m.RecordPut(version=result.version)
     if result.code == "duplicate":
         return m.Appended(index=0)
+    if result.code == "repeated":
+        return m.Appended(index=result.index, execution_id=ExecutionId(result.execution_id))
     return m.Refused(refusal=result)
 
 
@@ -199,7 +300,9 @@ def _answering(answer: Answer, *, exists_is_done: bool = False) -> Callable[[Com
     def then(result: CommitResult) -> None:
         if isinstance(result, Refusal) and exists_is_done and result.code == "exists":
             answer(m.Appended(index=0))
-        elif isinstance(result, Refusal) and result.code != "duplicate":
+        elif isinstance(result, Refusal) and result.code == "request_conflict":
+            answer(error_reply(RequestConflict(result.message)))
+        elif isinstance(result, Refusal) and result.code not in ("duplicate", "repeated"):
             answer(error_reply(Conflict(result.message)))
         else:
             answer(answer_of(result))

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from omium.execution.calls import CallDecision
-from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event
+from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event, Request
 from omium.execution.machine import Refusal
 from omium.execution.records import CallKey, Decision, Failure, Payload, Writer
+from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
-from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
+from omium.types import DEFAULT_TENANT, AgentName, ExecutionId, Status, TenantId, WorkerId
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="m"):
@@ -91,17 +92,35 @@ class GatewayHello(Message, frozen=True, kw_only=True, tag="gateway_hello"):
     pid: int
 
 
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of an answer on its way: ``text`` of the call whose intent is at index ``call``."""
+
+    agent: AgentName
+    call: int
+    text: str
+
+
+class Deltas(Message, frozen=True, kw_only=True, tag="deltas"):
+    """Pieces of answers that an execution is getting now. May be lost; wants no answer."""
+
+    execution_id: ExecutionId
+    deltas: tuple[Delta, ...]
+
+
 # ------------------------------------------------------------------ from clients
+#
+# Each names its tenant. What belongs to another one is not there.
 
 
 class Submit(Message, frozen=True, kw_only=True, tag="submit"):
     """Create an execution. The client chooses the id, so that sending twice creates once.
 
-    Answer: ``Appended``.
+    Answer: ``Appended``. Its id is another one where ``request`` was carried out before.
     """
 
     execution_id: ExecutionId
     created: Created
+    request: Request | None = None
 
 
 class Fork(Message, frozen=True, kw_only=True, tag="fork"):
@@ -112,11 +131,36 @@ class Fork(Message, frozen=True, kw_only=True, tag="fork"):
     origin: ExecutionId
     at: int
     changes: dict[str, Any] = {}
+    tenant: TenantId = DEFAULT_TENANT
+    request: Request | None = None
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):
     execution_id: ExecutionId
     by: str = ""
+    tenant: TenantId = DEFAULT_TENANT
+    request: Request | None = None
+
+
+class Interrupt(Message, frozen=True, kw_only=True, tag="interrupt"):
+    """Pause an execution until it is resumed. Answer: ``Appended``."""
+
+    execution_id: ExecutionId
+    by: str = ""
+    detail: str = ""
+    tenant: TenantId = DEFAULT_TENANT
+    request: Request | None = None
+
+
+class Signal(Message, frozen=True, kw_only=True, tag="signal"):
+    """Send data to an execution that has not ended. Answer: ``Appended``."""
+
+    execution_id: ExecutionId
+    name: str
+    payload: Payload
+    by: str = ""
+    tenant: TenantId = DEFAULT_TENANT
+    request: Request | None = None
 
 
 class Resume(Message, frozen=True, kw_only=True, tag="resume"):
@@ -126,22 +170,73 @@ class Resume(Message, frozen=True, kw_only=True, tag="resume"):
     decision: Decision | None = None
     answer: Payload | None = None
     by: str = ""
+    tenant: TenantId = DEFAULT_TENANT
+    request: Request | None = None
 
 
 class GetExecution(Message, frozen=True, kw_only=True, tag="get_execution"):
     """Answer: ``ExecutionView``."""
 
     execution_id: ExecutionId
+    tenant: TenantId = DEFAULT_TENANT
+
+
+class ListExecutions(Message, frozen=True, kw_only=True, tag="list_executions"):
+    """Executions, the newest first; ``before`` is the last id of the page before.
+
+    Answer: ``ExecutionRows``.
+    """
+
+    tenant: TenantId = DEFAULT_TENANT
+    statuses: tuple[Status, ...] = ()
+    workflow: str | None = None
+    labels: dict[str, str] = {}
+    created_from_ms: int | None = None
+    created_to_ms: int | None = None
+    before: str | None = None
+    limit: int = 50
 
 
 class ReadJournal(Message, frozen=True, kw_only=True, tag="read_journal"):
-    """Read the journal after index ``after``, and wait until there is something to read.
+    """Read the journal after index ``after``, and ``wait`` until there is something to read.
 
-    Answer: ``Entries``.
+    With ``through_pauses`` a paused execution is waited for like one at work. ``live_after``
+    asks for deltas too: 0 at first, then what the last answer said. Answer: ``Entries``.
     """
 
     execution_id: ExecutionId
     after: int
+    tenant: TenantId = DEFAULT_TENANT
+    limit: int = 100
+    wait: bool = True
+    through_pauses: bool = False
+    live_after: int | None = None
+
+
+class PutRecord(Message, frozen=True, kw_only=True, tag="put_record"):
+    """Write a record, or ``delete`` it. ``expect`` is the version that must be there, 0 for
+    none at all. Answer: ``RecordPut``."""
+
+    tenant: TenantId
+    kind: str
+    key: str
+    body: Any = None
+    expect: int | None = None
+    delete: bool = False
+
+
+class GetRecords(Message, frozen=True, kw_only=True, tag="get_records"):
+    """The record ``key``, or those whose keys begin with ``prefix`` and come after ``after``.
+
+    Answer: ``Records``.
+    """
+
+    tenant: TenantId
+    kind: str
+    key: str | None = None
+    prefix: str = ""
+    after: str = ""
+    limit: int = 100
 
 
 class GetRuntime(Message, frozen=True, kw_only=True, tag="get_runtime"):
@@ -195,16 +290,41 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
 
 
 class Entries(Message, frozen=True, kw_only=True, tag="entries"):
-    """A page of a journal. ``stopped`` says that nothing follows while nobody resumes it."""
+    """A page of a journal. ``stopped`` says that nothing follows while nobody resumes it.
+
+    ``deltas`` came before the entries; ``dropped`` of them are gone. ``live`` is what the next
+    read is to ask with.
+    """
 
     entries: tuple[Entry, ...]
     stopped: bool
+    deltas: tuple[Delta, ...] = ()
+    dropped: int = 0
+    live: int = 0
 
 
 class Appended(Message, frozen=True, kw_only=True, tag="appended"):
-    """``index`` is that of the last event written, 0 when all was written before."""
+    """``index`` is that of the last event written, 0 when all was written before.
+
+    ``execution_id`` is set when a request of that name was carried out before, for it.
+    """
 
     index: int
+    execution_id: ExecutionId | None = None
+
+
+class RecordPut(Message, frozen=True, kw_only=True, tag="record_put"):
+    """``version`` is the record's new one, 0 when it was deleted."""
+
+    version: int
+
+
+class Records(Message, frozen=True, kw_only=True, tag="records"):
+    records: tuple[StoredRecord, ...]
+
+
+class ExecutionRows(Message, frozen=True, kw_only=True, tag="execution_rows"):
+    rows: tuple[ExecutionRow, ...]
 
 
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
@@ -268,12 +388,18 @@ Messages: TypeAlias = (
     | EndCall
     | AttemptOver
     | GatewayHello
+    | Deltas
     | Submit
     | Fork
     | Cancel
+    | Interrupt
+    | Signal
     | Resume
     | GetExecution
+    | ListExecutions
     | ReadJournal
+    | PutRecord
+    | GetRecords
     | GetRuntime
     | StopRuntime
     | Lease
@@ -282,6 +408,9 @@ Messages: TypeAlias = (
     | Entries
     | Done
     | Appended
+    | RecordPut
+    | Records
+    | ExecutionRows
     | Refused
     | CallBegun
     | ExecutionView

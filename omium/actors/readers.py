@@ -8,35 +8,49 @@ from __future__ import annotations
 
 import asyncio
 
-from omium.actors.messages import Entries, ReadJournal
+from omium.actors.live import LiveTails
+from omium.actors.messages import Deltas, Entries, ReadJournal
 from omium.errors import NotFound, OmiumError, Unavailable
 from omium.storage.replica import Replica
 from omium.types import ExecutionId
 
 PAGE_ENTRIES = 100
 WAIT_S_MAX = 30.0
-READERS_MAX = 1_024
-_STOPPED = ("completed", "failed", "cancelled", "paused")
+READERS_MAX = 16_384
+_ENDED = ("completed", "failed", "cancelled")
 
 
 class Readers:
-    """Those who wait for journals to grow, woken after each commit."""
+    """Those who wait for journals to grow, woken after each commit and by live extras."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._grown: dict[ExecutionId, asyncio.Event] = {}
         self._waiting = 0
         self._trouble: OmiumError | None = None
+        self._live = LiveTails()
 
     def fail(self, trouble: OmiumError) -> None:
         """Nothing can be committed now: tell all who wait, for they might wait for ever."""
         self._trouble = trouble
         for execution_id in list(self._grown):
-            self._grown.pop(execution_id).set()
+            self._wake(execution_id)
 
     def committed(self, execution_id: ExecutionId) -> None:
         """Wake the readers of an execution whose journal has grown."""
         self._trouble = None
+        self._wake(execution_id)
+
+    def ended(self, execution_id: ExecutionId) -> None:
+        """No live extras follow."""
+        self._live.forget(execution_id)
+
+    def tell(self, message: Deltas) -> None:
+        """Pass live extras on to those who watch; they are dropped where nobody does."""
+        if self._live.add(message.execution_id, message.deltas):
+            self._wake(message.execution_id)
+
+    def _wake(self, execution_id: ExecutionId) -> None:
         event = self._grown.pop(execution_id, None)
         if event is not None:
             event.set()
@@ -52,7 +66,7 @@ class Readers:
             async with asyncio.timeout(WAIT_S_MAX):
                 while True:
                     answer = self._page(message)
-                    if answer.entries or answer.stopped:
+                    if answer.entries or answer.stopped or answer.deltas or not message.wait:
                         return answer
                     if self._trouble is not None:
                         raise self._trouble
@@ -66,11 +80,21 @@ class Readers:
 
     def _page(self, message: ReadJournal) -> Entries:
         state = self._replica.state(message.execution_id)
-        if state is None:
+        if state is None or state.tenant != message.tenant:
             raise NotFound("execution", message.execution_id, "`omium ps` lists what there is")
         entries = self._replica.journal.entries(
-            message.execution_id, after=message.after, limit=PAGE_ENTRIES
+            message.execution_id, after=message.after, limit=min(message.limit, PAGE_ENTRIES)
         )
         last = entries[-1].index if entries else message.after
-        stopped = state.status in _STOPPED and last >= state.index
-        return Entries(entries=tuple(entries), stopped=stopped)
+        waits = state.status == "paused" and not message.through_pauses
+        stopped = (waits or state.status in _ENDED) and last >= state.index
+        if message.live_after is None or stopped:
+            return Entries(entries=tuple(entries), stopped=stopped)
+        news = self._live.after(message.execution_id, message.live_after)
+        return Entries(
+            entries=tuple(entries),
+            stopped=False,
+            deltas=news.deltas,
+            dropped=news.dropped,
+            live=news.newest,
+        )

@@ -24,6 +24,7 @@ from omium.execution.events import (
     FailureRecorded,
     Paused,
     Resumed,
+    Signalled,
     StepCompleted,
     StepStarted,
     type_of,
@@ -107,7 +108,7 @@ def agent_of(event: Event) -> str:
     match event:
         case FailureRecorded(failure=failure) | Failed(failure=failure):
             return failure.agent or ""
-        case Created() | Paused() | Resumed() | Completed() | Cancelled():
+        case Created() | Paused() | Resumed() | Signalled() | Completed() | Cancelled():
             return ""
         case _:
             return event.agent
@@ -146,6 +147,8 @@ def detail_of(event: Event) -> str:
             return f"{event.reason}: {one_line(event.detail)}" if event.detail else event.reason
         case Resumed() | Cancelled():
             return _by(event.by).strip()
+        case Signalled():
+            return f"{event.name} {clipped(event.payload)}{_by(event.by)}"
         case Completed():
             return f"result of {', '.join(event.sinks)}"
 

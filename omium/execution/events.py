@@ -39,7 +39,8 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     """An execution was accepted. Always the first event, at index 1.
 
     ``definition`` is the whole workflow definition, so that an execution finishes on what
-    started it; ``import_paths`` are the folders in which its entrypoints are looked up.
+    started it; ``import_paths`` are the folders in which its entrypoints are looked up;
+    ``labels`` are the caller's own, to find it by.
     """
 
     tenant: TenantId
@@ -52,6 +53,7 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     model: str = ""
     import_paths: tuple[str, ...] = ()
     origin: Origin | None = None
+    labels: dict[str, str] = {}
 
 
 class AttemptStarted(_Event, frozen=True, kw_only=True, tag="attempt.started"):
@@ -160,6 +162,14 @@ class Resumed(_Event, frozen=True, kw_only=True, tag="execution.resumed"):
     by: str = ""
 
 
+class Signalled(_Event, frozen=True, kw_only=True, tag="execution.signalled"):
+    """Somebody sent data to an execution that has not ended."""
+
+    name: str
+    payload: Payload
+    by: str = ""
+
+
 class Completed(_Event, frozen=True, kw_only=True, tag="execution.completed"):
     """All agents are done. The result is the output of ``sinks``, the agents nobody follows."""
 
@@ -188,6 +198,7 @@ Event: TypeAlias = (
     | FailureRecorded
     | Paused
     | Resumed
+    | Signalled
     | Completed
     | Failed
     | Cancelled
@@ -210,22 +221,32 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int = 0
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's own name for a request: its idempotency key, unique within its tenant, and a
+    digest of all that was asked for. The same two have the effect of one, for ever; the same
+    key with another digest is refused."""
+
+    key: str
+    digest: str
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="append"):
     """A request to append ``events`` to one execution, all of them or none.
 
-    The unit that consensus orders. ``writer`` is None for the coordinator itself.
+    The unit that consensus orders. ``writer`` is None for the coordinator itself; ``request``
+    is what a client calls it by.
     """
 
     execution_id: ExecutionId
     events: tuple[Event, ...]
     at_ms: int = 0
     writer: Writer | None = None
+    request: Request | None = None
     format: int = FORMAT
 
 
 _encoder = msgspec.msgpack.Encoder()
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
-_append_decoder: msgspec.msgpack.Decoder[Append] = msgspec.msgpack.Decoder(Append)
 
 
 def type_of(event: Event) -> str:
@@ -244,21 +265,6 @@ def decode_event(data: bytes, where: str) -> Event:
         return _event_decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptRecord(where, str(error)) from error
-
-
-def encode_append(append: Append) -> bytes:
-    return _encoder.encode(append)
-
-
-def decode_append(data: bytes, where: str) -> Append:
-    """The inverse of ``encode_append``. Raises ``CorruptRecord`` naming ``where``."""
-    try:
-        append = _append_decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CorruptRecord(where, str(error)) from error
-    if append.format > FORMAT:
-        raise CorruptRecord(where, f"format {append.format}, this Omium reads {FORMAT}")
-    return append
 
 
 def to_json(entry: Entry) -> dict[str, Any]:

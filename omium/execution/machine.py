@@ -32,6 +32,7 @@ from omium.execution.events import (
     FailureRecorded,
     Paused,
     Resumed,
+    Signalled,
     StepCompleted,
     StepStarted,
     type_of,
@@ -40,18 +41,23 @@ from omium.execution.records import Failure, Usage, Writer
 from omium.execution.state import AgentState, CallState, ExecutionState, Pause
 from omium.types import AgentName, Status
 
-RefusalCode = Literal["not_found", "exists", "stale_epoch", "duplicate", "conflict"]
+RefusalCode = Literal[
+    "not_found", "exists", "stale_epoch", "duplicate", "conflict", "repeated", "request_conflict"
+]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why an append was not written. ``current_epoch`` goes with ``stale_epoch``.
 
-    ``duplicate`` is the one that means success: the append was written before.
+    Two mean success: ``duplicate``, the append was written before; and ``repeated``, its
+    request was carried out before, as the append that ends at ``index`` of ``execution_id``.
     """
 
     code: RefusalCode
     message: str
     current_epoch: int = 0
+    execution_id: str = ""
+    index: int = 0
 
 
 # Outcomes are facts about the world: they are recorded even after the execution stopped.
@@ -65,6 +71,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("queued", FailureRecorded): "queued",
     ("queued", AttemptStarted): "running",
     ("queued", Resumed): "queued",
+    ("queued", Signalled): "queued",
     ("queued", Paused): "paused",
     # All agents were done already: in what a fork copied, or before the runtime went.
     ("queued", Completed): "completed",
@@ -74,6 +81,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("running", AttemptStarted): "running",
     ("running", AttemptEnded): "running",
     ("running", FailureRecorded): "running",
+    ("running", Signalled): "running",
     ("running", Paused): "paused",
     # Taken over from a runtime that is gone; its attempts are released, and soon fenced.
     ("running", Resumed): "queued",
@@ -84,6 +92,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("paused", AttemptEnded): "paused",
     ("paused", FailureRecorded): "paused",
     ("paused", CallDecided): "paused",
+    ("paused", Signalled): "paused",
     ("paused", Resumed): "queued",
     ("paused", Cancelled): "cancelled",
     **{("failed", event): "failed" for event in _OUTCOMES},
@@ -244,7 +253,7 @@ def _agent_of(event: Event) -> AgentName | None:
     match event:
         case FailureRecorded() | Failed():
             return event.failure.agent
-        case Created() | Paused() | Resumed() | Completed() | Cancelled():
+        case Created() | Paused() | Resumed() | Signalled() | Completed() | Cancelled():
             return None
         case _:
             return event.agent
@@ -279,6 +288,7 @@ def create(entry: Entry) -> ExecutionState:
         model=event.model,
         import_paths=event.import_paths,
         origin=event.origin,
+        labels=event.labels,
         created_ms=entry.at_ms,
         updated_ms=entry.at_ms,
         awake_ms=entry.at_ms,
@@ -306,7 +316,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
     match event:
         case AttemptStarted() | AttemptEnded():
             _evolve_attempt(state, state.agents[event.agent], event)
-        case StepStarted():
+        case StepStarted() | Signalled():
             pass
         case CallIntended() | CallCompleted() | CallFailed() | CallDecided():
             _evolve_call(state, state.agents[event.agent], event, entry)

@@ -108,6 +108,7 @@ class ExecutionState:
     status: Status
     index: int
     agents: dict[AgentName, AgentState]
+    labels: dict[str, str] = field(default_factory=dict[str, str])
     forced_until: int = 0
     totals: Totals = field(default_factory=Totals)
     failure: Failure | None = None

@@ -23,6 +23,7 @@ from omium.llm.guided_tools import as_tool_call, forced_tools, guided_request
 from omium.llm.providers import LOCAL
 from omium.llm.router import Router
 from omium.llm.wire import chunks_of, merge_chunks, usage_of
+from omium.serve.deltas import Deltas
 
 
 class Flight:
@@ -103,7 +104,7 @@ class Pilot:
         """Carry one call through. How it ended is told through ``flight``."""
         try:
             if scope is None or key is None:
-                completion, flight.source = await self._ask(flight, body, hold=False)
+                completion, flight.source = await self._ask(flight, body)
             else:
                 completion = await self._journaled(flight, body, scope, key)
         except (OmiumError, AttemptFenced) as error:
@@ -149,12 +150,15 @@ class Pilot:
     ) -> dict[str, Any]:
         started_s = time.monotonic()
         held: list[dict[str, Any]] = []
+        deltas = Deltas(self._link, scope, call)
         try:
-            completion, flight.source = await self._ask(flight, body, hold=True, held=held)
+            completion, flight.source = await self._ask(flight, body, held=held, deltas=deltas)
         except OmiumError as error:
             failure = Failure(kind=error.kind, message=str(error)[:2_000], agent=scope.agent)
             await self._end(scope, CallFailed(agent=scope.agent, call=call, failure=failure))
             raise
+        finally:
+            deltas.close()
         counted = usage_of(completion)
         usage = Usage()
         if counted is not None:
@@ -179,11 +183,11 @@ class Pilot:
         flight: Flight,
         body: dict[str, Any],
         *,
-        hold: bool,
         held: list[dict[str, Any]] | None = None,
+        deltas: Deltas | None = None,
     ) -> tuple[dict[str, Any], str]:
-        """Ask the provider. With ``hold``, what ends a stream is put into ``held`` instead of
-        being sent, so that nobody takes an answer for whole before it is on record."""
+        """Ask the provider. What ends a stream is put into ``held``, where that is given,
+        instead of being sent, so that nobody takes an answer for whole before it is on record."""
         upstream, route = await self._router.route(str(body.get("model", "")))
         request = {**body, "model": route.model}
         forced = forced_tools(body) if route.provider.name == LOCAL else []
@@ -199,7 +203,9 @@ class Pilot:
         async for chunk in upstream.stream(request):
             chunks.append(chunk)
             ended = ended or _ends(chunk)
-            if hold and ended and held is not None:
+            if deltas is not None:
+                deltas.see(chunk)
+            if ended and held is not None:
                 held.append(chunk)
             else:
                 flight.add(chunk)

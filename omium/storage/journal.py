@@ -7,9 +7,10 @@ one is named in a ``CorruptRecord`` and never served. Nothing here writes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,9 +45,16 @@ class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     cost_micros: int | None
+    labels: dict[str, str]
 
 
 COLUMNS = ExecutionRow.__struct_fields__
+
+
+def column_values(row: ExecutionRow) -> tuple[object, ...]:
+    """What is stored of a row, in the order of ``COLUMNS``."""
+    labels = msgspec.json.encode(row.labels).decode()
+    return tuple(labels if name == "labels" else getattr(row, name) for name in COLUMNS)
 
 
 def row_checksum(row: ExecutionRow) -> int:
@@ -147,16 +155,24 @@ class Journal:
         statuses: Sequence[Status] = (),
         workflow: str | None = None,
         execution_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_from_ms: int | None = None,
+        created_to_ms: int | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[ExecutionRow]:
-        """Executions, the newest first. ``before`` is the last id of the previous page."""
+        """Executions, the newest first. ``before`` is the last id of the previous page.
+
+        All of ``labels`` must fit; ``created_from_ms`` is included, ``created_to_ms`` is not.
+        """
         clauses, values = ["1"], list[object]()
         for clause, value in (
             ("tenant = ?", tenant),
             ("workflow = ?", workflow),
             ("id = ?", execution_id),
             ("id < ?", before),
+            ("created_ms >= ?", created_from_ms),
+            ("created_ms < ?", created_to_ms),
         ):
             if value is not None:
                 clauses.append(clause)
@@ -164,6 +180,12 @@ class Journal:
         if statuses:
             clauses.append(f"status IN ({', '.join('?' * len(statuses))})")
             values.extend(statuses)
+        for name, value in (labels or {}).items():
+            clauses.append(
+                "EXISTS (SELECT 1 FROM labels WHERE labels.tenant = executions.tenant "
+                "AND name = ? AND value = ? AND execution = executions.id)"
+            )
+            values += (name, value)
         with translated(self._path):
             rows = self._connection.execute(
                 f"SELECT {', '.join(COLUMNS)}, crc FROM executions "
@@ -172,7 +194,7 @@ class Journal:
             ).fetchall()
         found: list[ExecutionRow] = []
         for *values, crc in rows:
-            row = ExecutionRow(**dict(zip(COLUMNS, values, strict=True)))
+            row = _row(values)
             if row_checksum(row) != crc:
                 raise CorruptRecord(f"{row.id} in the list", "its checksum does not match")
             found.append(row)
@@ -190,6 +212,15 @@ class Journal:
             hint = "more than one begins so" if rows else "`omium ps` lists what there is"
             raise NotFound("execution", prefix, hint)
         return ExecutionId(rows[0][0])
+
+
+def _row(values: Sequence[object]) -> ExecutionRow:
+    fields: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
+    try:
+        fields["labels"] = msgspec.json.decode(fields["labels"], type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise CorruptRecord(f"{fields['id']} in the list", f"its labels: {error}") from error
+    return ExecutionRow(**fields)
 
 
 def _bounded(limit: int) -> int:

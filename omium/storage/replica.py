@@ -20,10 +20,12 @@ from typing import TypeAlias
 import msgspec
 
 from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError
-from omium.execution.events import Append, Entry, decode_append, encode_append, encode_event
+from omium.execution.commands import Command, WriteRecord, decode_command, encode_command
+from omium.execution.events import Append, Created, Entry, encode_event
 from omium.execution.machine import Refusal, check, create, evolve
 from omium.execution.state import ExecutionState
-from omium.storage.journal import COLUMNS, ExecutionRow, Journal, row_checksum
+from omium.storage.catalog import Catalog, RecordWritten
+from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
 from omium.storage.sqlite import checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
@@ -54,7 +56,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
         return self.entries[-1].index
 
 
-Outcome: TypeAlias = Written | Refusal
+Outcome: TypeAlias = Written | RecordWritten | Refusal
 _JournalRow: TypeAlias = tuple[str, int, int, int, int, bytes, int]
 
 
@@ -67,8 +69,9 @@ class Replica:
         self._lock = lock
         self._states: dict[str, ExecutionState] = {}
         self._halted: str | None = None
-        self._pending: dict[int, Append] = {}
+        self._pending: dict[int, Command] = {}
         self.journal = Journal(connection, path)
+        self.catalog = Catalog(connection, path)
         self._applied = self._meta("applied")
         (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
@@ -152,10 +155,10 @@ class Replica:
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, batch: Sequence[Append]) -> list[Outcome]:
+    def commit(self, batch: Sequence[Command]) -> list[Outcome]:
         """Order, apply and make durable a batch, in one transaction and one fsync.
 
-        Returns one outcome for each append. Raises ``StorageFull`` and the like when nothing
+        Returns one outcome for each command. Raises ``StorageFull`` and the like when nothing
         of the batch was written; after an error of fsync the replica refuses to go on, since
         what the disk holds is then unknown.
         """
@@ -165,7 +168,7 @@ class Replica:
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE")
                 first = self._last + 1
-                self.append((first + offset, 0, append) for offset, append in enumerate(batch))
+                self.append((first + offset, 0, command) for offset, command in enumerate(batch))
                 outcomes = self.apply(self._last)
                 self._connection.execute("COMMIT")
         except BaseException as error:
@@ -173,13 +176,13 @@ class Replica:
             raise
         return outcomes
 
-    def append(self, entries: Iterable[tuple[int, int, Append]]) -> None:
-        """Put (index, term, append) rows into the log, inside the open transaction."""
+    def append(self, entries: Iterable[tuple[int, int, Command]]) -> None:
+        """Put (index, term, command) rows into the log, inside the open transaction."""
         rows: list[tuple[int, int, bytes, int]] = []
-        for index, term, append in entries:
-            body = encode_append(append)
+        for index, term, command in entries:
+            body = encode_command(command)
             rows.append((index, term, body, checksum(body, "log", index, term)))
-            self._pending[index] = append
+            self._pending[index] = command
             self._last = index
         self._connection.executemany("INSERT INTO log VALUES (?,?,?,?)", rows)
 
@@ -189,19 +192,19 @@ class Replica:
         journal_rows: list[_JournalRow] = []
         touched: dict[str, ExecutionState] = {}
         for index in range(self._applied + 1, upto + 1):
-            append = self._pending.pop(index, None) or self._read_log(index)
-            outcome = self._apply_one(append, journal_rows)
+            command = self._pending.pop(index, None) or self._read_log(index)
+            if isinstance(command, WriteRecord):
+                outcomes.append(self.catalog.write(command))
+                continue
+            outcome = self._apply_one(command, journal_rows)
             outcomes.append(outcome)
             if isinstance(outcome, Written):
-                touched[append.execution_id] = self._states[append.execution_id]
+                touched[command.execution_id] = self._states[command.execution_id]
         if journal_rows:
             self._connection.executemany(_JOURNAL_ROW, journal_rows)
             self._connection.executemany(
                 _EXECUTION_ROW,
-                [
-                    (*msgspec.structs.astuple(row), row_checksum(row))
-                    for row in map(row_of, touched.values())
-                ],
+                [(*column_values(row), row_checksum(row)) for row in map(row_of, touched.values())],
             )
         self._connection.execute(
             "UPDATE meta SET value = ?, crc = ? WHERE key = 'applied'",
@@ -230,7 +233,14 @@ class Replica:
     def _apply_one(self, append: Append, journal_rows: list[_JournalRow]) -> Outcome:
         execution_id = append.execution_id
         state = self._load(execution_id)
-        refusal = check(state, append)
+        first = append.events[0] if append.events else None
+        tenant = first.tenant if isinstance(first, Created) else state.tenant if state else None
+        request = append.request
+        refusal = (
+            self.catalog.carried_out(tenant, request)
+            if request is not None and tenant is not None
+            else None
+        ) or check(state, append)
         if refusal is not None:
             return refusal
         index = state.index if state is not None else 0
@@ -255,9 +265,16 @@ class Replica:
             crc = checksum(body, execution_id, index, append.at_ms, epoch, sequence)
             journal_rows.append((execution_id, index, append.at_ms, epoch, sequence, body, crc))
             entries.append(entry)
+            if isinstance(event, Created) and event.labels:
+                self._connection.executemany(
+                    "INSERT INTO labels VALUES (?,?,?,?)",
+                    [(event.tenant, *label, execution_id) for label in event.labels.items()],
+                )
+        if request is not None and tenant is not None:
+            self.catalog.remember(tenant, request, execution_id, index)
         return Written(entries=tuple(entries))
 
-    def _read_log(self, index: int) -> Append:
+    def _read_log(self, index: int) -> Command:
         row = self._connection.execute(
             "SELECT term, body, crc FROM log WHERE idx = ?", (index,)
         ).fetchone()
@@ -266,7 +283,7 @@ class Replica:
         term, body, crc = row
         if checksum(body, "log", index, term) != crc:
             raise CorruptRecord(f"log@{index}", "its checksum does not match")
-        return decode_append(body, f"log@{index}")
+        return decode_command(body, f"log@{index}")
 
     def _roll_back(self, error: BaseException) -> None:
         # The states were changed ahead of the commit: forget them, the disk is right.
@@ -311,6 +328,7 @@ def row_of(state: ExecutionState) -> ExecutionRow:
         prompt_tokens=totals.prompt_tokens,
         completion_tokens=totals.completion_tokens,
         cost_micros=totals.cost_micros,
+        labels=state.labels,
     )
 
 

@@ -21,7 +21,7 @@ from omium.errors import (
     StorageUnwritable,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 5.0
 
 _SCHEMA = """
@@ -46,9 +46,30 @@ CREATE TABLE executions (
     agents_done INTEGER NOT NULL, agents_total INTEGER NOT NULL,
     llm_calls INTEGER NOT NULL, tool_calls INTEGER NOT NULL, checkpoints INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost_micros INTEGER,
-    crc INTEGER NOT NULL
+    labels TEXT NOT NULL, crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX executions_by_status ON executions (tenant, status, id);
+CREATE INDEX executions_by_tenant ON executions (tenant, id);
+
+-- To find executions by; the labels themselves are in their rows.
+CREATE TABLE labels (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, execution TEXT NOT NULL,
+    PRIMARY KEY (tenant, name, value, execution)
+) STRICT, WITHOUT ROWID;
+
+-- Which requests of clients were carried out, by their idempotency keys.
+CREATE TABLE requests (
+    tenant TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
+    execution TEXT NOT NULL, idx INTEGER NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+
+-- What tenants own beside executions.
+CREATE TABLE records (
+    tenant TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (tenant, kind, key)
+) STRICT, WITHOUT ROWID;
 """
 
 

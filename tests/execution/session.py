@@ -24,6 +24,7 @@ from omium.execution.calls import (
     decide_call,
     digest_of,
 )
+from omium.execution.commands import decode_command, encode_command
 from omium.execution.fork import changed, fork_events
 from omium.execution.machine import check, create, evolve
 from omium.execution.records import CallKey, Failure, Payload, PlannedAgent, Usage, Writer
@@ -64,7 +65,7 @@ class Session:
     def append(self, *events: ev.Event, writer: Writer | None = None) -> str:
         self._clock_ms += 10
         append = ev.Append(execution_id=self.id, events=events, writer=writer, at_ms=self._clock_ms)
-        append = ev.decode_append(ev.encode_append(append), "here")
+        assert decode_command(encode_command(append), "here") == append
         before = copy.deepcopy(self.state)
         refusal = check(self.state, append)
         assert self.state == before, "check changed the state"
@@ -339,6 +340,8 @@ def event_of(name: str, *words: str) -> ev.Event:
             )
         case "resume", ():
             return ev.Resumed()
+        case "signal", (name, *value):
+            return ev.Signalled(name=name, payload=payload(*value))
         case "complete", sinks:
             return ev.Completed(sinks=sinks)
         case "fail", (agent, *message):

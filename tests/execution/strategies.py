@@ -49,6 +49,8 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*map(values_of, arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is dict:
+        return st.dictionaries(*map(values_of, arguments), max_size=3)
     if origin is tuple:
         return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     raise NotImplementedError(f"no values of {kind!r}")
@@ -151,6 +153,7 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
             ev.Paused, reason=st.sampled_from(("outcome_unknown", "requested")), call=indexes
         ),
         st.builds(ev.Resumed),
+        st.builds(ev.Signalled, name=st.sampled_from(("go", "stop")), payload=_payloads),
         st.builds(ev.Completed, sinks=st.just(("b",))),
         st.builds(ev.Failed, failure=_failures),
         st.just(created()),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from omium.errors import CorruptRecord
 from omium.execution import events as ev
+from omium.execution.commands import decode_command, encode_command
 from omium.types import ExecutionId
 from tests.execution.strategies import EVENTS, creation, records_of
 
@@ -28,7 +29,7 @@ def test_every_event_survives_its_encoding(kind: type[msgspec.Struct]) -> None:
 @given(records_of(ev.Append))
 def test_every_append_survives_its_encoding(append: ev.Append) -> None:
     append = msgspec.structs.replace(append, format=ev.FORMAT)
-    assert ev.decode_append(ev.encode_append(append), "here") == append
+    assert decode_command(encode_command(append), "here") == append
 
 
 @given(EVENTS)
@@ -59,7 +60,7 @@ def test_noise_is_no_event(noise: bytes) -> None:
     with pytest.raises(CorruptRecord, match="exe_1@7"):
         ev.decode_event(noise, "exe_1@7")
     with pytest.raises(CorruptRecord, match="log@7"):
-        ev.decode_append(noise, "log@7")
+        decode_command(noise, "log@7")
 
 
 def test_nesting_without_end_is_no_event() -> None:
@@ -70,7 +71,7 @@ def test_nesting_without_end_is_no_event() -> None:
 def test_an_append_of_a_later_format_is_named() -> None:
     later = msgspec.structs.replace(creation("exe_1"), format=ev.FORMAT + 1)
     with pytest.raises(CorruptRecord, match=f"log@7: format {ev.FORMAT + 1}"):
-        ev.decode_append(ev.encode_append(later), "log@7")
+        decode_command(encode_command(later), "log@7")
 
 
 def test_old_journals_lack_newer_fields_and_newer_ones_have_more() -> None:

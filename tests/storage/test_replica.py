@@ -12,6 +12,7 @@ import pytest
 
 from omium.errors import CorruptRecord, PlatformError
 from omium.execution import events as ev
+from omium.execution.commands import encode_command
 from omium.execution.machine import Refusal
 from omium.execution.records import Payload, Writer
 from omium.storage import replica as module
@@ -74,7 +75,7 @@ def test_a_batch_has_one_outcome_for_each_append(opened: Callable[[], Replica]) 
             append("exe_1", step("s2"), writer=by(1, 1)),
         ]
     )
-    told = [o.last_index if isinstance(o, Written) else o.code for o in outcomes]
+    told = [o.code if isinstance(o, Refusal) else getattr(o, "last_index", 0) for o in outcomes]
     assert told == [1, "exists", "not_found", 3, 4, "duplicate"]
     assert [entry.index for entry in replica.journal.entries("exe_1")] == [1, 2, 3, 4]
     assert replica.commit([]) == []
@@ -141,7 +142,7 @@ def test_unfinished_executions_the_oldest_first(opened: Callable[[], Replica]) -
 
 
 def log_row(index: int, entry: ev.Append) -> tuple[int, int, bytes, int]:
-    body = ev.encode_append(entry)
+    body = encode_command(entry)
     return index, 7, body, checksum(body, "log", index, 7)
 
 
