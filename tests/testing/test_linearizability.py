@@ -255,6 +255,18 @@ def test_events_at_the_same_time_are_concurrent() -> None:
     assert check([history[0], replace(history[1], called=5.5)], Register()).verdict == "illegal"
 
 
+def test_the_right_one_of_two_lost_requests_is_kept_for_later() -> None:
+    history = [
+        operation(0, Write(value=1), 0, None),
+        operation(1, CompareAndSet(old=None, new=1), 0, None),
+        operation(2, Read(), 1, 2, 1),
+        operation(2, Write(value=2), 3, 4),
+        operation(2, Read(), 5, 6, 1),
+    ]
+    assert check(history, Register()).verdict == "ok"
+    assert check([history[1], history[0], *history[2:]], Register()).verdict == "ok"
+
+
 def test_many_lost_writes_do_not_explode() -> None:
     lost = [operation(n, Write(value=n), n, None) for n in range(200)]
     reads = [

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from omium.clock import Clock
 from omium.testing.linearizability.history import Operation
@@ -92,6 +92,9 @@ class _Configuration(NamedTuple):
         return self.low + self.window.bit_count()
 
 
+_Move: TypeAlias = tuple[Operation[RequestT, OutputT], _Configuration]
+
+
 @dataclass(slots=True)
 class _Seen:
     """The configurations that the search came to."""
@@ -141,12 +144,11 @@ class Search(Generic[StateT, RequestT, OutputT]):
         """The first order that explains all, else the longest there is; None out of budget."""
         seen = _Seen()
 
-        def branches(
-            configuration: _Configuration,
-        ) -> Iterator[tuple[Operation[RequestT, OutputT], _Configuration]]:
-            # All are remembered at once, before the first is entered: else the search would
-            # come to its brothers by longer ways, and enter each of these.
-            return iter([move for move in self._successors(configuration) if seen.add(move[1])])
+        def branches(configuration: _Configuration) -> Iterator[_Move[RequestT, OutputT]]:
+            # A batch is remembered as a whole before its first is entered: else the search
+            # would come to the others by longer ways, and enter each of these.
+            for batch in self._successors(configuration):
+                yield from [move for move in batch if seen.add(move[1])]
 
         best = _Configuration(0, 0, 0, self._model.initial)
         path: list[Operation[RequestT, OutputT]] = []
@@ -169,16 +171,16 @@ class Search(Generic[StateT, RequestT, OutputT]):
 
     def _successors(
         self, configuration: _Configuration
-    ) -> Sequence[tuple[Operation[RequestT, OutputT], _Configuration]]:
-        """What may come next, in the order in which to try.
+    ) -> Iterator[list[_Move[RequestT, OutputT]]]:
+        """What may come next, in batches, in the order in which to try.
 
         First what is due first; but where that has no place yet, first what gives it one.
         """
-        low, window, used, state = configuration
+        low, _, _, state = configuration
         if low == len(self._answered):
-            return []
+            return
         apply = self._model.apply
-        moves: list[tuple[float, int, StateT]] = []
+        changes: list[tuple[float, int, StateT]] = []
         bound, due = _NEVER, self._answered[low]
         for index in self._next(configuration):
             operation = self._answered[index]
@@ -190,29 +192,37 @@ class Search(Generic[StateT, RequestT, OutputT]):
                 if others is not None and not self._model.may_answer(
                     state, operation.request, cast("OutputT", operation.output), others
                 ):
-                    return []
+                    return
             elif others is not None:
-                return [(operation, self._with(configuration, index, state))]
+                yield [(operation, self._with(configuration, index, state))]
+                return
             else:
-                moves.append((self._returns[index], index, after))
-        moves.sort(key=lambda move: move[0])
-        successors = [
+                changes.append((self._returns[index], index, after))
+        changes.sort(key=lambda change: change[0])
+        moves = [
             (self._answered[index], self._with(configuration, index, after))
-            for _, index, after in moves
+            for _, index, after in changes
         ]
+        if moves and moves[0][0] is due:
+            yield moves
+            moves = []
+        moves += self._guesses(configuration, bound)
+        moves.sort(key=lambda move: apply(move[1].state, due.request)[1] != due.output)
+        yield moves
+
+    def _guesses(
+        self, configuration: _Configuration, bound: float
+    ) -> Iterator[_Move[RequestT, OutputT]]:
+        """The operations without an answer that may come next, and change something."""
+        low, window, used, state = configuration
         for index, operation in enumerate(self._unanswered):
             if operation.called > bound:
-                break
+                return
             if used >> index & 1 or self._before[index] & ~used:
                 continue
-            after, _ = apply(state, operation.request)
+            after, _ = self._model.apply(state, operation.request)
             if after != state:
-                successors.append(
-                    (operation, _Configuration(low, window, used | 1 << index, after))
-                )
-        if successors and successors[0][0] is not due:
-            successors.sort(key=lambda move: apply(move[1].state, due.request)[1] != due.output)
-        return successors
+                yield operation, _Configuration(low, window, used | 1 << index, after)
 
     def _next(self, configuration: _Configuration) -> Iterator[int]:
         """The answered operations that nothing left over must precede, by call."""
