@@ -26,7 +26,7 @@ OutputT = TypeVar("OutputT")
 Verdict: TypeAlias = Literal["ok", "illegal", "unknown"]
 
 STEPS_MAX = 2_000_000
-"""Configurations entered for one object: some 20 s, and a few hundred MB at the worst."""
+"""Configurations entered for one object: about a minute, and some hundred MB at the worst."""
 
 
 @dataclass(frozen=True, kw_only=True)
