@@ -71,6 +71,7 @@ class Coordinator:
         self._readers = Readers(replica)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._stopped = False
         self._ticker: asyncio.Task[None] | None = None
         self._connections: set[Connection] = set()
         self._handlers: dict[type[Any], Callable[[Connection, Any, Answer], None]] = {
@@ -112,7 +113,7 @@ class Coordinator:
             CODEC,
             self._secret,
             handler=self._handle,
-            on_ready=self._connections.add,
+            on_made=self._made,
             on_closed=self._closed,
         )
         self._ticker = asyncio.create_task(self._ticks(), name="omium-tick")
@@ -120,6 +121,7 @@ class Coordinator:
 
     async def stop(self, *, end_workers: bool = True) -> None:
         """Stop listening and supervising. What was acknowledged is on disk already."""
+        self._stopped = True
         self._supervisor.shut_down(end_workers=end_workers)
         if self._ticker is not None:
             self._ticker.cancel()
@@ -129,6 +131,8 @@ class Coordinator:
             connection.close()
         for task in list(self._tasks):
             task.cancel()
+        # Sockets are let go of in the loop's next turn.
+        await asyncio.sleep(0)
 
     def tick(self, late_s: float = 0.0) -> None:
         """Look at the clock; it is done every ``TICK_S`` seconds without being asked."""
@@ -149,6 +153,12 @@ class Coordinator:
             handler(connection, message, answer)
         except OmiumError as error:
             answer(error_reply(error))
+
+    def _made(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._stopped:
+            # Accepted by the system before the server was closed.
+            connection.close()
 
     def _closed(self, connection: Connection, error: Exception | None) -> None:
         self._connections.discard(connection)

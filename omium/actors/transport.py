@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         handler: Handler,
         on_ready: Callable[[Connection], None],
         on_closed: Callable[[Connection, Exception | None], None],
+        on_made: Callable[[Connection], None] | None = None,
     ) -> None:
         self._codec = codec
         self._secret = secret
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._on_ready = on_ready
         self._on_closed = on_closed
+        self._on_made = on_made
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -105,6 +107,8 @@ class Connection(asyncio.Protocol):
             HANDSHAKE_TIMEOUT_S, self._fail, Unavailable("the handshake took too long")
         )
         stream.write(PROTOCOL + self._nonce)
+        if self._on_made is not None:
+            self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -298,6 +302,8 @@ class Link:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            # The socket is let go of in the loop's next turn.
+            await asyncio.sleep(0)
 
     async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
         """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
@@ -400,13 +406,24 @@ async def serve(
     secret: bytes,
     *,
     handler: Handler,
-    on_ready: Accept,
+    on_made: Accept,
     on_closed: Callable[[Connection, Exception | None], None],
+    on_ready: Accept = lambda _: None,
 ) -> asyncio.Server:
-    """Listen for connections. Port 0 lets the system choose."""
+    """Listen for connections. Port 0 lets the system choose.
+
+    ``on_made`` is called with each one, ``on_ready`` once it has proved to know the secret:
+    closing the server closes neither, so its owner has to.
+    """
     return await asyncio.get_running_loop().create_server(
         lambda: Connection(
-            codec, secret, serving=True, handler=handler, on_ready=on_ready, on_closed=on_closed
+            codec,
+            secret,
+            serving=True,
+            handler=handler,
+            on_ready=on_ready,
+            on_closed=on_closed,
+            on_made=on_made,
         ),
         host,
         port,

@@ -135,6 +135,10 @@ class InProcessRuntime:
         await self.start_gateway()
         self._client = Client((HOST, self._port), self._secret, blobs=self.blobs, clock=self._clock)
         self._client.open()
+        # Connected before anything is torn down again: asyncio loses sockets that it has accepted
+        # when their server is closed in the same moment.
+        while not (await self._client.runtime()).gateway_url:
+            await asyncio.sleep(0)
         return self
 
     async def __aexit__(

@@ -44,6 +44,7 @@ class Peer:
             CODEC,
             secret,
             handler=self._handle,
+            on_made=self.open.add,
             on_ready=self._on_ready,
             on_closed=self._on_closed,
         )
@@ -56,7 +57,6 @@ class Peer:
             connection.close()
 
     def _on_ready(self, connection: Connection) -> None:
-        self.open.add(connection)
         self.ready.put_nowait(connection)
 
     def _on_closed(self, connection: Connection, error: Exception | None) -> None:
