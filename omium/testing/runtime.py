@@ -138,7 +138,7 @@ class InProcessRuntime:
         # Connected before anything is torn down again: asyncio loses sockets that it has accepted
         # when their server is closed in the same moment.
         while not (await self._client.runtime()).gateway_url:
-            await asyncio.sleep(0)
+            pass
         return self
 
     async def __aexit__(
