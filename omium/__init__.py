@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omium.client import AsyncClient, AsyncHandle, Client, Handle
     from omium.definitions import Agent, Task, Tool, Workflow, load_workflow
     from omium.frameworks.effect import effect_key
     from omium.frameworks.plain import AgentContext, BlockingContext
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "omium.client": ("AsyncClient", "AsyncHandle", "Client", "Handle"),
     "omium.definitions": ("Agent", "Task", "Tool", "Workflow", "load_workflow"),
     "omium.frameworks.effect": ("effect_key",),
     "omium.frameworks.plain": ("AgentContext", "BlockingContext"),
@@ -46,9 +48,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Agent",
     "AgentContext",
+    "AsyncClient",
     "AsyncExecution",
+    "AsyncHandle",
     "BlockingContext",
+    "Client",
     "Execution",
+    "Handle",
     "Task",
     "Tool",
     "Workflow",

@@ -146,6 +146,12 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None, validation_alias=AliasChoices("RAY_ADDRESS", "ray_address")
     )
+    address: str | None = None
+    """Where a service is, ``http://HOST:PORT``. None: Omium runs in the own process."""
+
+    api_key: SecretStr | None = None
+    """The key for the service. Default: the one that ``omium up`` has stored."""
+
     faults: str | None = None
     """Faults to inject, for crash tests: see ``omium.actors.faults``."""
 

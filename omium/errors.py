@@ -8,6 +8,7 @@
     │   ├── NotFound              no such execution, checkpoint, model, …
     │   ├── Conflict              the thing exists but its state forbids the request
     │   │   └── RequestConflict   an idempotency key that was used for another request
+    │   ├── PermissionRefused     an API key that is missing, wrong, or may not do this
     │   ├── EntrypointError       the user's module or function cannot be loaded
     │   ├── AgentError            the user's agent code raised
     │   ├── ToolError             the user's tool raised
@@ -126,6 +127,12 @@ class RequestConflict(Conflict):
     """An idempotency key that was used before, for a request with another body."""
 
     kind = "idempotency_conflict"
+
+
+class PermissionRefused(UserError):
+    """An API key that is missing or wrong, or that may not do what was asked."""
+
+    kind = "permission"
 
 
 class EntrypointError(UserError):

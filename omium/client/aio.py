@@ -1,0 +1,382 @@
+"""The client for async code."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import httpx
+import msgspec
+
+from omium.client import streams
+from omium.client.credentials import connection_of
+from omium.client.shapes import (
+    ApiKey,
+    Checkpoint,
+    Event,
+    Execution,
+    ExecutionInfo,
+    WorkflowInfo,
+    WorkflowVersion,
+)
+from omium.client.transport import Transport
+from omium.errors import DeadlineExceeded, InputError
+from omium.types import Json, Status
+
+RETRY_S = 60.0
+"""A service that is started again takes some ten seconds."""
+
+WAIT_S = 25.0
+PAGE = 100
+
+
+class _Pending(msgspec.Struct):
+    execution: str
+    status: Status
+
+
+class _Result(msgspec.Struct):
+    execution: str
+    status: Status
+    output: Any = None
+
+
+class _ExecutionPage(msgspec.Struct):
+    executions: tuple[ExecutionInfo, ...]
+    next_cursor: str | None
+
+
+class _WorkflowPage(msgspec.Struct):
+    workflows: tuple[WorkflowInfo, ...]
+    next_cursor: str | None
+
+
+class _KeyPage(msgspec.Struct):
+    keys: tuple[ApiKey, ...]
+    next_cursor: str | None
+
+
+class _CheckpointPage(msgspec.Struct):
+    checkpoints: tuple[Checkpoint, ...]
+    next_after: int | None
+
+
+class _State(msgspec.Struct):
+    state: Any = None
+
+
+class _JournalPage(msgspec.Struct):
+    entries: tuple[dict[str, Any], ...]
+    next_after: int | None
+
+
+class AsyncClient:
+    """A service at ``address``, which defaults to the setting ``address`` (``OMIUM_ADDRESS``).
+
+    ``api_key`` defaults to ``OMIUM_API_KEY``, then to the one that ``omium up`` has stored for
+    that address. Requests that fail for a passing reason are made again for ``retry_s``
+    seconds; each that changes something carries an idempotency key, so that it has the effect
+    of one. Every method raises the errors of ``omium.errors``, ``Unavailable`` when the service
+    stays away, and ``PermissionRefused`` when the key is wrong or too weak.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        api_key: str | None = None,
+        *,
+        retry_s: float = RETRY_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        address, api_key = connection_of(address, api_key)
+        self._retry_s = retry_s
+        self._transport = Transport(address, api_key, retry_s=retry_s, transport=transport)
+
+    @property
+    def address(self) -> str:
+        return self._transport.address
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    # ------------------------------------------------------------------ workflows
+
+    async def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
+        """Register a version of a workflow: a definition, or the path of its file.
+
+        The same definition again changes nothing. Raises ``DefinitionError`` with every
+        mistake, and ``Conflict`` when that version is another definition already.
+        """
+        if isinstance(definition, Mapping):
+            return await self._transport.ask(
+                WorkflowVersion, "POST", "/v1/workflows", body={"definition": dict(definition)}
+            )
+        try:
+            content = await asyncio.to_thread(Path(definition).read_bytes)
+        except OSError as error:
+            raise InputError(f"cannot read {str(definition)!r}: {error.strerror}") from error
+        return await self._transport.ask(
+            WorkflowVersion,
+            "POST",
+            "/v1/workflows",
+            content=content,
+            headers={"content-type": "application/yaml"},
+        )
+
+    async def workflow(self, name: str, version: str | None = None) -> WorkflowVersion:
+        """A workflow's latest version, or the one named. Raises ``NotFound``."""
+        path = f"/v1/workflows/{name}" + (f"/versions/{version}" if version is not None else "")
+        return await self._transport.ask(WorkflowVersion, "GET", path)
+
+    async def workflows(self) -> AsyncIterator[WorkflowInfo]:
+        """All workflows, by name."""
+        cursor: str | None = None
+        while True:
+            page = await self._transport.ask(
+                _WorkflowPage, "GET", "/v1/workflows", params={"cursor": cursor, "limit": PAGE}
+            )
+            for item in page.workflows:
+                yield item
+            if (cursor := page.next_cursor) is None:
+                return
+
+    # ------------------------------------------------------------------ executions
+
+    async def run(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        version: str | None = None,
+        model: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncHandle:
+        """Start an execution of a registered workflow; returns once it is durable.
+
+        The same ``idempotency_key`` with the same arguments gives the same execution for ever;
+        with others it raises ``RequestConflict``. Raises ``NotFound`` and ``InputError``.
+        """
+        chosen = {"version": version, "model": model, "labels": labels}
+        body = {
+            "workflow": workflow,
+            "inputs": inputs or {},
+            **{name: value for name, value in chosen.items() if value is not None},
+        }
+        pending = await self._transport.ask(
+            _Pending,
+            "POST",
+            "/v1/executions",
+            body=body,
+            headers=_named(idempotency_key),
+        )
+        return AsyncHandle(self._transport, pending.execution, retry_s=self._retry_s)
+
+    def execution(self, execution_id: str) -> AsyncHandle:
+        """The handle of an execution that exists. Asks nobody."""
+        return AsyncHandle(self._transport, execution_id, retry_s=self._retry_s)
+
+    async def executions(
+        self,
+        *,
+        statuses: Iterable[Status] = (),
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_from: str | None = None,
+        created_to: str | None = None,
+    ) -> AsyncIterator[ExecutionInfo]:
+        """Executions, the newest first. Times are RFC 3339 texts."""
+        cursor: str | None = None
+        while True:
+            page = await self._transport.ask(
+                _ExecutionPage,
+                "GET",
+                "/v1/executions",
+                params={
+                    "status": list(statuses) or None,
+                    "workflow": workflow,
+                    "label": [f"{name}:{value}" for name, value in (labels or {}).items()] or None,
+                    "created_from": created_from,
+                    "created_to": created_to,
+                    "cursor": cursor,
+                    "limit": PAGE,
+                },
+            )
+            for item in page.executions:
+                yield item
+            if (cursor := page.next_cursor) is None:
+                return
+
+    # ------------------------------------------------------------------ keys
+
+    async def create_key(self, name: str, scopes: Iterable[str]) -> ApiKey:
+        """Make an API key of the own tenant. Its ``secret`` is shown this once."""
+        return await self._transport.ask(
+            ApiKey,
+            "POST",
+            "/v1/keys",
+            body={"name": name, "scopes": list(scopes)},
+            headers=_named(None),
+        )
+
+    async def keys(self) -> AsyncIterator[ApiKey]:
+        """The keys of the own tenant, revoked ones too."""
+        cursor: str | None = None
+        while True:
+            page = await self._transport.ask(
+                _KeyPage, "GET", "/v1/keys", params={"cursor": cursor, "limit": PAGE}
+            )
+            for item in page.keys:
+                yield item
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        """Revoke a key; it opens nothing after a second at most. Raises ``NotFound``."""
+        return await self._transport.ask(ApiKey, "DELETE", f"/v1/keys/{key_id}")
+
+
+class AsyncHandle:
+    """An execution. All of it survives in its journal; a handle can be made again by id."""
+
+    def __init__(self, transport: Transport, execution_id: str, *, retry_s: float) -> None:
+        self.id = execution_id
+        self._transport = transport
+        self._retry_s = retry_s
+        self._path = f"/v1/executions/{execution_id}"
+
+    def __repr__(self) -> str:
+        return f"AsyncHandle({self.id!r})"
+
+    async def view(self) -> Execution:
+        """The execution as it stands. Raises ``NotFound``."""
+        return await self._transport.ask(Execution, "GET", self._path)
+
+    async def status(self) -> Status:
+        return (await self.view()).status
+
+    async def events(self, after: int = 0, *, live: bool = False) -> AsyncIterator[Event]:
+        """The journal after an index, as it is and as it grows, until the execution has ended.
+
+        Each entry comes once and in order, through lost connections and restarts of the
+        service. With ``live``, pieces of answers come too, which the entry that follows
+        supersedes. A pause is waited through.
+        """
+        async for event in streams.follow(
+            self._transport, self.id, after, live=live, retry_s=self._retry_s
+        ):
+            yield event
+
+    async def result(self, timeout_s: float | None = None) -> Json:
+        """Wait for the end and return the output.
+
+        Raises ``ExecutionFailed``, ``ExecutionPaused`` or ``ExecutionCancelled``, and
+        ``DeadlineExceeded`` after ``timeout_s`` seconds.
+        """
+        left_s = timeout_s
+        while True:
+            wait_s = WAIT_S if left_s is None else min(WAIT_S, left_s)
+            found = await self._transport.ask(
+                _Result,
+                "GET",
+                f"{self._path}/result",
+                params={"wait": "true", "timeout_s": max(wait_s, 0.001)},
+                timeout_s=wait_s + 30,
+            )
+            if found.status == "completed":
+                return found.output
+            if left_s is not None:
+                left_s -= wait_s
+                if left_s <= 0:
+                    raise DeadlineExceeded(f"execution {self.id}", timeout_s or 0)
+
+    async def cancel(self) -> Execution:
+        """Stop it for good. Raises ``Conflict`` when it has ended otherwise."""
+        return await self._act("cancel")
+
+    async def interrupt(self, detail: str = "") -> Execution:
+        """Pause it until it is resumed."""
+        return await self._act("interrupt", {"detail": detail})
+
+    async def resume(
+        self,
+        *,
+        decision: Literal["retry", "answer", "fail"] | None = None,
+        answer: Json = None,
+    ) -> Execution:
+        """Let it go on, with a decision about the call that it waits for, where it does."""
+        body: dict[str, Any] = {} if decision is None else {"decision": decision}
+        if decision == "answer":
+            body["answer"] = answer
+        return await self._act("resume", body)
+
+    async def retry(self) -> Execution:
+        """Try again what failed, from the last checkpoint."""
+        return await self._act("retry")
+
+    async def signal(self, name: str, payload: Json = None) -> Execution:
+        """Send data to it. Raises ``Conflict`` when it has ended."""
+        return await self._act("signal", {"name": name, "payload": payload})
+
+    async def fork(self, at: int, changes: Mapping[str, Json] | None = None) -> AsyncHandle:
+        """Start a new execution from a point in this one's journal, which is only read."""
+        pending = await self._transport.ask(
+            _Pending,
+            "POST",
+            f"{self._path}/fork",
+            body={"at": at, "changes": dict(changes or {})},
+            headers=_named(None),
+        )
+        return AsyncHandle(self._transport, pending.execution, retry_s=self._retry_s)
+
+    async def checkpoints(self) -> AsyncIterator[Checkpoint]:
+        """Its checkpoints, in the order of the journal."""
+        after: int | None = 0
+        while after is not None:
+            page = await self._transport.ask(
+                _CheckpointPage, "GET", f"{self._path}/checkpoints", params={"after": after}
+            )
+            for item in page.checkpoints:
+                yield item
+            after = page.next_after
+
+    async def state(self, checkpoint: int) -> Json:
+        """The state that a checkpoint holds. Raises ``NotFound``."""
+        found = await self._transport.ask(_State, "GET", f"{self._path}/checkpoints/{checkpoint}")
+        return found.state
+
+    async def journal(self, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Journal entries after an index, as they are now."""
+        at: int | None = after
+        while at is not None:
+            page = await self._transport.ask(
+                _JournalPage, "GET", f"{self._path}/journal", params={"after": at}
+            )
+            for entry in page.entries:
+                yield entry
+            at = page.next_after
+
+    async def _act(self, verb: str, body: Any = None) -> Execution:
+        return await self._transport.ask(
+            Execution, "POST", f"{self._path}/{verb}", body=body, headers=_named(None)
+        )
+
+
+def _named(key: str | None) -> dict[str, str]:
+    """A name for a request, so that one that is sent again has the effect of one."""
+    return {"idempotency-key": key or secrets.token_urlsafe(18)}

@@ -1,0 +1,230 @@
+"""The client for blocking code: the async one, in an event loop of its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from omium.client.aio import RETRY_S, AsyncClient, AsyncHandle
+from omium.client.shapes import (
+    ApiKey,
+    Checkpoint,
+    Event,
+    Execution,
+    ExecutionInfo,
+    WorkflowInfo,
+    WorkflowVersion,
+)
+from omium.types import Json, Status
+
+_T = TypeVar("_T")
+
+
+class _Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="omium-client", daemon=True
+        )
+        self._thread.start()
+
+    def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C, say: what was asked for is not wanted any more.
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+        async def following() -> _T | None:
+            return await anext(items, None)
+
+        try:
+            while (item := self.wait(following())) is not None:
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                self.wait(close())
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Client:
+    """See ``AsyncClient``: the same methods, blocking. Use it as a context manager."""
+
+    def __init__(
+        self, address: str | None = None, api_key: str | None = None, *, retry_s: float = RETRY_S
+    ) -> None:
+        # Before the thread, so that a wrong setting leaves none behind.
+        self._client = AsyncClient(address, api_key, retry_s=retry_s)
+        self._loop = _Loop()
+
+    @property
+    def address(self) -> str:
+        return self._client.address
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._loop.wait(self._client.close())
+        self._loop.close()
+
+    def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
+        """See ``AsyncClient.register``."""
+        return self._loop.wait(self._client.register(definition))
+
+    def workflow(self, name: str, version: str | None = None) -> WorkflowVersion:
+        """See ``AsyncClient.workflow``."""
+        return self._loop.wait(self._client.workflow(name, version))
+
+    def workflows(self) -> Iterator[WorkflowInfo]:
+        """All workflows, by name."""
+        return self._loop.iterate(self._client.workflows())
+
+    def run(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Json] | None = None,
+        *,
+        version: str | None = None,
+        model: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handle:
+        """See ``AsyncClient.run``."""
+        handle = self._loop.wait(
+            self._client.run(
+                workflow,
+                inputs,
+                version=version,
+                model=model,
+                labels=labels,
+                idempotency_key=idempotency_key,
+            )
+        )
+        return Handle(self._loop, handle)
+
+    def execution(self, execution_id: str) -> Handle:
+        """The handle of an execution that exists. Asks nobody."""
+        return Handle(self._loop, self._client.execution(execution_id))
+
+    def executions(
+        self,
+        *,
+        statuses: Iterable[Status] = (),
+        workflow: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_from: str | None = None,
+        created_to: str | None = None,
+    ) -> Iterator[ExecutionInfo]:
+        """See ``AsyncClient.executions``."""
+        return self._loop.iterate(
+            self._client.executions(
+                statuses=statuses,
+                workflow=workflow,
+                labels=labels,
+                created_from=created_from,
+                created_to=created_to,
+            )
+        )
+
+    def create_key(self, name: str, scopes: Iterable[str]) -> ApiKey:
+        """See ``AsyncClient.create_key``."""
+        return self._loop.wait(self._client.create_key(name, scopes))
+
+    def keys(self) -> Iterator[ApiKey]:
+        """The keys of the own tenant, revoked ones too."""
+        return self._loop.iterate(self._client.keys())
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """See ``AsyncClient.revoke_key``."""
+        return self._loop.wait(self._client.revoke_key(key_id))
+
+
+class Handle:
+    """See ``AsyncHandle``: the same methods, blocking."""
+
+    def __init__(self, loop: _Loop, handle: AsyncHandle) -> None:
+        self._loop = loop
+        self._handle = handle
+
+    @property
+    def id(self) -> str:
+        return self._handle.id
+
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r})"
+
+    def view(self) -> Execution:
+        """The execution as it stands. Raises ``NotFound``."""
+        return self._loop.wait(self._handle.view())
+
+    def status(self) -> Status:
+        return self._loop.wait(self._handle.status())
+
+    def events(self, after: int = 0, *, live: bool = False) -> Iterator[Event]:
+        """See ``AsyncHandle.events``."""
+        return self._loop.iterate(self._handle.events(after, live=live))
+
+    def result(self, timeout_s: float | None = None) -> Json:
+        """See ``AsyncHandle.result``."""
+        return self._loop.wait(self._handle.result(timeout_s))
+
+    def cancel(self) -> Execution:
+        """See ``AsyncHandle.cancel``."""
+        return self._loop.wait(self._handle.cancel())
+
+    def interrupt(self, detail: str = "") -> Execution:
+        """Pause it until it is resumed."""
+        return self._loop.wait(self._handle.interrupt(detail))
+
+    def resume(
+        self, *, decision: Literal["retry", "answer", "fail"] | None = None, answer: Json = None
+    ) -> Execution:
+        """See ``AsyncHandle.resume``."""
+        return self._loop.wait(self._handle.resume(decision=decision, answer=answer))
+
+    def retry(self) -> Execution:
+        """Try again what failed, from the last checkpoint."""
+        return self._loop.wait(self._handle.retry())
+
+    def signal(self, name: str, payload: Json = None) -> Execution:
+        """Send data to it. Raises ``Conflict`` when it has ended."""
+        return self._loop.wait(self._handle.signal(name, payload))
+
+    def fork(self, at: int, changes: Mapping[str, Json] | None = None) -> Handle:
+        """Start a new execution from a point in this one's journal, which is only read."""
+        return Handle(self._loop, self._loop.wait(self._handle.fork(at, changes)))
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """Its checkpoints, in the order of the journal."""
+        return self._loop.iterate(self._handle.checkpoints())
+
+    def state(self, checkpoint: int) -> Json:
+        """The state that a checkpoint holds. Raises ``NotFound``."""
+        return self._loop.wait(self._handle.state(checkpoint))
+
+    def journal(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Journal entries after an index, as they are now."""
+        return self._loop.iterate(self._handle.journal(after))

@@ -1,0 +1,135 @@
+"""What the API answers, as records. Members that a newer service adds are ignored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from omium.types import Status
+
+
+class _Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records. Times are milliseconds since 1970."""
+
+
+class Failure(_Shape, frozen=True, kw_only=True):
+    """What went wrong. ``kind`` is stable; ``checkpoint`` is the last good one, 0 for none."""
+
+    kind: str
+    message: str
+    agent: str | None = None
+    step: str = ""
+    checkpoint: int = 0
+
+
+class Pause(_Shape, frozen=True, kw_only=True):
+    """Why an execution waits; ``call`` is the journal index of the call in question, or 0."""
+
+    reason: str
+    call: int = 0
+
+
+class Agent(_Shape, frozen=True, kw_only=True):
+    """How far an agent is. ``checkpoint`` is the journal index of its last one, 0 for none."""
+
+    name: str
+    status: Literal["waiting", "leased", "completed"]
+    steps: int
+    checkpoint: int
+
+
+class ExecutionInfo(_Shape, frozen=True, kw_only=True):
+    """An execution in a list. ``cost_micros`` is in millionths of a US dollar; None: unknown."""
+
+    id: str
+    workflow: str
+    version: str
+    status: Status
+    created_ms: int
+    updated_ms: int
+    last_index: int
+    detail: str
+    agents_done: int
+    agents_total: int
+    llm_calls: int
+    tool_calls: int
+    checkpoints: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_micros: int | None
+    origin: str | None = None
+    labels: dict[str, str] = {}
+
+
+class Execution(ExecutionInfo, frozen=True, kw_only=True):
+    """An execution as it stands. ``result`` names the agents whose outputs are the result."""
+
+    agents: tuple[Agent, ...]
+    result: tuple[str, ...]
+    failure: Failure | None = None
+    pause: Pause | None = None
+
+
+class Event(_Shape, frozen=True, kw_only=True):
+    """What happens to an execution.
+
+    ``index`` is the journal index, and the cursor to go on from; None for what is in no
+    journal: ``delta`` (a piece of an answer on its way) and ``lagged``. ``data`` is the journal
+    entry, or what the extra carries.
+    """
+
+    index: int | None
+    type: str
+    data: dict[str, Any]
+
+
+class Checkpoint(_Shape, frozen=True, kw_only=True):
+    """A point to go on or to fork from; its journal ``index`` is its name."""
+
+    index: int
+    agent: str
+    step: str
+    name: str
+    at_ms: int
+
+
+class VersionInfo(_Shape, frozen=True, kw_only=True):
+    version: str
+    digest: str
+    registered_ms: int
+
+
+class WorkflowInfo(_Shape, frozen=True, kw_only=True):
+    """A workflow in a list; ``versions`` counts them."""
+
+    name: str
+    description: str | None
+    latest: str
+    versions: int
+    registered_ms: int
+
+
+class WorkflowVersion(_Shape, frozen=True, kw_only=True):
+    """A version of a workflow, with its whole definition."""
+
+    name: str
+    version: str
+    digest: str
+    registered_ms: int
+    definition: dict[str, Any]
+    versions: tuple[VersionInfo, ...] = ()
+
+
+class ApiKey(_Shape, frozen=True, kw_only=True):
+    """A key. ``secret`` is there once, when it is made."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_ms: int
+    revoked_ms: int | None = None
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.id!r}, {self.name!r})"
