@@ -34,6 +34,7 @@ from omium.consensus.records import (
     Snapshot,
     decode_conf_change,
     encode_conf_change,
+    initial_snapshot,
 )
 from omium.consensus.state import Role, SoftState
 from omium.consensus.storage import MemoryStorage, Storage
@@ -67,4 +68,5 @@ __all__ = [
     "Storage",
     "decode_conf_change",
     "encode_conf_change",
+    "initial_snapshot",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omium.consensus import confchange, election
+from omium.consensus.membership import Membership
 from omium.consensus.messages import Message, MessageType
 from omium.consensus.readonly import ReadState
 from omium.consensus.records import NONE, Snapshot
@@ -131,7 +132,7 @@ def _restore(raft: Raft, snapshot: Snapshot) -> bool:
     log, state = raft.log, snapshot.conf_state
     if snapshot.index <= log.committed:
         return False
-    if raft.id not in {*state.voters, *state.voters_outgoing, *state.learners}:
+    if not Membership.of(state).includes(raft.id):
         # It would take this node out of the group, which only the log may do.
         return False
     if log.matches(snapshot.index, snapshot.term):

@@ -47,6 +47,10 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
         """The voters of both halves."""
         return self.voters | self.outgoing if self.outgoing else self.voters
 
+    def includes(self, node_id: int) -> bool:
+        """Whether the node is a voter or a learner."""
+        return node_id in self.voters or node_id in self.outgoing or node_id in self.learners
+
     @property
     def singleton(self) -> bool:
         """Whether one node decides alone."""

@@ -293,6 +293,26 @@ class RawNode:
 
     # ---- looking
 
+    @property
+    def id(self) -> int:
+        """This node."""
+        return self.raft.id
+
+    @property
+    def term(self) -> int:
+        """The term that it is in."""
+        return self.raft.term
+
+    @property
+    def lead(self) -> int:
+        """Who leads, as far as it knows; 0 for nobody."""
+        return self.raft.lead
+
+    @property
+    def role(self) -> Role:
+        """Its role."""
+        return self.raft.role
+
     def status(self) -> Status:
         """A look at the node, for people and for metrics."""
         raft = self.raft

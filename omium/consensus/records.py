@@ -89,6 +89,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: bytes = b""
 
 
+def initial_snapshot(voters: Iterable[int], learners: Iterable[int] = ()) -> Snapshot:
+    """What every first member of a new group starts from: an empty state, and who they are.
+
+    It stands for an entry before any term, so the log begins behind it. Who joins later starts
+    from nothing and is sent a snapshot: the log alone would not tell it who the others are,
+    and a node that knows only of itself would elect itself.
+    """
+    members = ConfState(voters=tuple(sorted(voters)), learners=tuple(sorted(learners)))
+    return Snapshot(index=1, term=0, conf_state=members)
+
+
 class ConfChangeType(enum.IntEnum):
     """What a membership change does to one node. The numbers are stored: they never change."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from omium.consensus.membership import Membership
 from omium.consensus.messages import Message, MessageType
 from omium.consensus.progress import Progress, ProgressState
 from omium.consensus.records import Entry, EntryType, payload_bytes
@@ -87,6 +88,9 @@ def _send_snapshot(raft: Raft, to: int, progress: Progress) -> bool:
     try:
         snapshot = raft.log.snapshot()
     except SnapshotUnavailable:
+        return False
+    if not Membership.of(snapshot.conf_state).includes(to):
+        # It was made before this follower joined, which could not find itself in it.
         return False
     raft.outbox.append(
         Message(type=MessageType.SNAPSHOT, to=to, sender=raft.id, term=raft.term, snapshot=snapshot)

@@ -15,8 +15,9 @@ from omium.consensus.config import Config
 from omium.consensus.log import RaftLog
 from omium.consensus.messages import Message
 from omium.consensus.readonly import ReadOnly, ReadRequest, ReadState
-from omium.consensus.records import NONE, HardState
+from omium.consensus.records import NONE, ConfState, HardState
 from omium.consensus.tracker import ProgressTracker
+from omium.errors import ConfigError
 
 
 class Role(enum.Enum):
@@ -70,6 +71,11 @@ class Raft:
         self.config = config
         self.id = config.id
         hard_state, conf_state = config.storage.initial_state()
+        if conf_state != ConfState() and config.storage.first_index() == 1:
+            raise ConfigError(
+                "a group starts from a snapshot that names its members (initial_snapshot): "
+                "from the log alone nobody who joins later would learn who they are"
+            )
         self.log = RaftLog(config.storage, committed_bytes_max=config.committed_bytes_max)
         self.tracker = ProgressTracker(
             inflight_messages_max=config.inflight_messages_max,

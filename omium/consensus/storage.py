@@ -57,23 +57,27 @@ class Storage(Protocol):
         ...
 
     def snapshot(self) -> Snapshot:
-        """The newest snapshot, to be sent to a follower that is too far behind.
+        """A snapshot, to be sent to a follower that is too far behind.
 
-        Its index is at least ``first_index() - 1``. Raises ``SnapshotUnavailable`` where it is
-        still being made; consensus asks again later.
+        Its index is at least ``first_index() - 1``, and its members are those of now: one that
+        was made before a member joined is not sent to it. Raises ``SnapshotUnavailable`` where
+        it is still being made. Either way consensus asks again after the next heartbeat.
         """
         ...
 
 
 class MemoryStorage:
-    """A log in memory, with the writes that a driver needs. Nothing of it is durable."""
+    """A log in memory, with the writes that a driver needs. Nothing of it is durable.
 
-    def __init__(self, conf_state: ConfState | None = None) -> None:
+    The first members of a group start from their ``initial_snapshot``, others from nothing.
+    """
+
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
         self.hard_state = EMPTY_HARD_STATE
-        self._snapshot = Snapshot(index=0, term=0, conf_state=conf_state or ConfState())
+        self._snapshot = snapshot or Snapshot(index=0, term=0)
         self._conf_state = self._snapshot.conf_state
         # What lies before the first entry: the place and term of the last one compacted.
-        self._offset, self._offset_term = 0, 0
+        self._offset, self._offset_term = self._snapshot.index, self._snapshot.term
         self._entries: list[Entry] = []
 
     # ---- what consensus reads
