@@ -125,8 +125,6 @@ def _refused(raft: Raft, message: Message, progress: Progress) -> None:
         # no such entry either: skip what is of later terms (paper, end of section 5.3).
         hint, _ = raft.log.last_agreement(hint, message.log_term)
     if progress.maybe_decrease(message.index, hint):
-        if progress.state is ProgressState.REPLICATE:
-            progress.become_probe()
         replication.send_append(raft, message.sender, progress)
 
 

@@ -143,11 +143,12 @@ class Progress:
         if self.state is ProgressState.REPLICATE:
             if rejected <= self.match:
                 return False
-            self.next = self.match + 1
-        else:
-            if rejected != self.next - 1:
-                return False
-            self.next = max(min(rejected, hint + 1), self.match + 1)
-            self.flow_paused = False
+            # What was sent ahead is void.
+            self.become_probe()
+            return True
+        if rejected != self.next - 1:
+            return False
+        self.next = max(min(rejected, hint + 1), self.match + 1)
         self.sent_commit = min(self.sent_commit, self.next - 1)
+        self.flow_paused = False
         return True

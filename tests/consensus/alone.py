@@ -34,7 +34,8 @@ def log_of(*terms: int, first: int = 2) -> list[Entry]:
 class Alone:
     """Node 1 of a group, which has found ``terms`` on its disk.
 
-    They are those of its log, from index 1 on; the first is that of the initial snapshot.
+    They are those of its log, from index 1 on; the first is that of the initial snapshot. A
+    ``storage`` that is given has its own.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Alone:
         term: int = 0,
         vote: int = 0,
         commit: int = 0,
+        storage: MemoryStorage | None = None,
         **options: Any,
     ) -> None:
         snapshot = msgspec.structs.replace(
             initial_snapshot(voters, learners), term=terms[0] if terms else 0
         )
-        self.storage = MemoryStorage(snapshot)
+        self.storage = storage or MemoryStorage(snapshot)
         self.storage.append(log_of(*terms[1:]))
         self.storage.set_hard_state(HardState(term=term, vote=vote, commit=commit))
         options = {"pre_vote": False, "check_quorum": False} | options

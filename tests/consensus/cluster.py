@@ -254,6 +254,7 @@ class Cluster:
         """Deliver one message, if there is a way to where it goes."""
         target = self.replicas.get(message.to)
         if target is None or (message.sender, message.to) in self.cut or self.lost(message):
+            self.drop(message)
             return
         try:
             target.node.step(message)
@@ -263,6 +264,11 @@ class Cluster:
             self.laws.check(self.replicas)
         if message.type is MessageType.SNAPSHOT:
             self[message.sender].node.report_snapshot(message.to, delivered=True)
+
+    def drop(self, message: Message) -> None:
+        """Lose a message. Who sends a snapshot gets to know of it, as over a connection."""
+        if message.type is MessageType.SNAPSHOT:
+            self[message.sender].node.report_snapshot(message.to, delivered=False)
 
     # ---- the network
 
