@@ -75,6 +75,16 @@ def count_vote(raft: Raft, voter: int, granted: bool) -> None:
         raft.become_follower(raft.term, NONE)
 
 
+def learn_commit(raft: Raft, message: Message) -> None:
+    """Take over the commit index in the answer to a vote, where the logs agree there.
+
+    An entry that is committed and that this log has is committed here too, with all before it.
+    Changes of members among them have to be applied before anything is won.
+    """
+    if raft.log.maybe_commit(message.commit, message.log_term):
+        raft.become_follower(raft.term, NONE)
+
+
 def _lead(raft: Raft) -> None:
     raft.become_leader()
     # Nothing of earlier terms is committed before an entry of this one is (section 5.4.2).
@@ -99,6 +109,12 @@ def answer(raft: Raft, asked: Message) -> None:
         # A pre-vote binds nobody and is no reason to wait.
         raft.election_elapsed = 0
         raft.vote = asked.sender
+    commit = commit_term = 0
+    if raft.id not in raft.tracker.membership.all_voters:
+        # Whoever asks does not know yet that this node left, and may need its vote for ever:
+        # it is told what is committed, the change that removed this node included.
+        commit = raft.log.committed
+        commit_term = raft.log.term(commit) or 0
     raft.outbox_after_write.append(
         Message(
             type=_RESPONSE[asked.type],
@@ -107,5 +123,7 @@ def answer(raft: Raft, asked: Message) -> None:
             # The grant of a pre-vote names the term that was asked about, not this node's.
             term=asked.term if granted else raft.term,
             reject=not granted,
+            commit=commit,
+            log_term=commit_term,
         )
     )

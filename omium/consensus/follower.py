@@ -29,9 +29,11 @@ def step(raft: Raft, message: Message) -> None:
         else:
             _snapshot(raft, message)
     elif kind is MessageType.VOTE_RESPONSE:
+        election.learn_commit(raft, message)
         if raft.role is Role.CANDIDATE:
             election.count_vote(raft, message.sender, not message.reject)
     elif kind is MessageType.PRE_VOTE_RESPONSE:
+        election.learn_commit(raft, message)
         if raft.role is Role.PRE_CANDIDATE:
             election.count_vote(raft, message.sender, not message.reject)
     elif raft.role is Role.FOLLOWER:

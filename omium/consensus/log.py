@@ -83,7 +83,7 @@ class RaftLog:
         At least one, however large, where ``low < high``.
         """
         if low >= high:
-            return ()
+            return []
         unstable, offset = self.unstable, self.unstable.offset
         if low >= offset:
             return within_bytes(unstable.entries, low - offset, high - offset, bytes_max)
@@ -188,7 +188,7 @@ class RaftLog:
         Nothing while a snapshot waits to be installed: it comes first.
         """
         if not self.has_next_committed():
-            return ()
+            return []
         return self.slice(self.applied + 1, self.committed + 1, self._committed_bytes_max)
 
     def applied_to(self, index: int) -> None:

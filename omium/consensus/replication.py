@@ -57,7 +57,7 @@ def send_append(raft: Raft, to: int, progress: Progress, *, even_if_empty: bool 
     previous_term = log.term(previous)
     if previous_term is None:
         return _send_snapshot(raft, to, progress)
-    entries: Sequence[Entry] = ()
+    entries: Sequence[Entry] = []
     # Where the window is full, an empty append still gets through, once for each heartbeat
     # that was answered. If all that filled the window was lost, its refusal opens it again.
     if progress.state is not ProgressState.REPLICATE or not progress.inflights.full:

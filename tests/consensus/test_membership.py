@@ -243,6 +243,38 @@ def test_the_leader_may_be_removed() -> None:
     assert _members(cluster, 2) == "voters=(2 3)"
 
 
+def test_who_was_left_alone_learns_of_it_from_who_left() -> None:
+    # The leader of two removes itself, and the other does not hear that this is committed. It
+    # needs a vote of the one that left, whose log is longer.
+    cluster = Cluster((1, 2))
+    cluster.elect(1)
+    cluster[1].node.propose_conf_change(_change("r1"))
+    cluster[1].node.propose(b"never committed")
+    cluster.lost = lambda message: (
+        message.type is MessageType.APPEND
+        and (len(message.entries) == 0 or message.entries[0].data == b"never committed")
+    )
+    cluster.settle()
+    assert (_members(cluster, 1), cluster[1].node.role) == ("voters=(2)", Role.FOLLOWER)
+    assert _members(cluster, 2) == "voters=(1 2)"
+    assert len(cluster[1].log) > len(cluster[2].log)
+    cluster.heal()
+    cluster[1].crash()
+    cluster.tick(60)
+    assert (cluster.leader.id, _members(cluster, 2)) == (2, "voters=(2)")
+    cluster.propose(b"a")
+
+
+def test_a_commit_index_is_learned_only_where_the_logs_agree() -> None:
+    for log_term, learned in ((1, False), (2, True)):
+        one = Alone(1, 2, 2, term=2, commit=1)
+        one.node.campaign()
+        one.work()
+        one.hear(MessageType.VOTE_RESPONSE, 2, reject=True, commit=3, log_term=log_term)
+        assert (one.node.raft.log.committed == 3) is learned
+        assert (one.node.role is Role.FOLLOWER) is learned
+
+
 def test_a_removed_leader_that_goes_on_does_not_count_itself() -> None:
     one = Alone(step_down_on_removal=False)
     one.lead()

@@ -400,3 +400,9 @@ MESSAGES = st.builds(
 @given(MESSAGES)
 def test_messages_survive_the_wire(message: Message) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=Message) == message
+
+
+@given(st.sampled_from(MessageType), NATURALS)
+def test_what_a_message_leaves_out_survives_too(kind: MessageType, to: int) -> None:
+    message = Message(type=kind, to=to)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=Message) == message

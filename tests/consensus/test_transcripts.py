@@ -1,4 +1,4 @@
-"""The transcripts of etcd-io/raft, obeyed to the letter, log lines aside."""
+"""The transcripts of etcd-io/raft, obeyed to the letter, log lines aside; and some of ours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from omium.consensus import quorum
 from omium.consensus.confchange import Changed, enter_joint, leave_joint, simple
 from omium.consensus.tracker import ProgressTracker
 from omium.errors import ConfChangeRefused
-from tests.consensus import describe
+from tests.consensus import describe, transcripts
 from tests.consensus.interaction import Group
 from tests.consensus.transcripts import FOLDER, Command, check, files
+
+OWN = Path(__file__).parent / "testdata"
 
 
 def _transcripts(folder: str) -> pytest.MarkDecorator:
@@ -25,6 +27,14 @@ def _transcripts(folder: str) -> pytest.MarkDecorator:
 
 @_transcripts("interaction")
 def test_interaction(path: Path) -> None:
+    check(path, Group().obey)
+
+
+@pytest.mark.parametrize("path", sorted(OWN.glob("*.txt")), ids=lambda path: path.stem)
+def test_own_interaction(path: Path, rewrite: bool) -> None:
+    """Transcripts of ours, for what those of etcd leave out."""
+    if rewrite:
+        transcripts.rewrite(path, Group().obey)
     check(path, Group().obey)
 
 

@@ -94,6 +94,27 @@ def check(path: Path, answer: Callable[[Command], str]) -> None:
         assert found == expected, f"{path.name}:{command.line}: {command.name}"
 
 
+def rewrite(path: Path, answer: Callable[[Command], str]) -> None:
+    """Let ``path`` expect what ``answer`` says; comments and commands stay."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    commands = {command.line: command for command in parse(path)}
+    told: list[str] = []
+    output: list[str] = []
+    expected = False
+    for number, line in enumerate(lines, 1):
+        if number in commands:
+            output = answer(commands[number]).splitlines()
+        if not expected:
+            told.append(line)
+        if line == "----":
+            told += output
+            expected = True
+        elif expected and not line.strip():
+            told.append("")
+            expected = False
+    path.write_text("\n".join(told) + "\n", encoding="utf-8")
+
+
 def _told(output: str) -> list[str]:
     lines = [line.rstrip() for line in output.splitlines()]
     lines = [line for line in lines if line and not _LOG_LINE.match(line)]
