@@ -133,6 +133,16 @@ def test_a_vote_survives_a_crash() -> None:
     assert answer.reject
 
 
+def test_a_term_and_a_vote_are_synced_each_for_itself() -> None:
+    one = Alone()
+    one.hear(VOTE, 3, term=1, index=0)
+    assert one.readies[-1].hard_state == HardState(term=1, vote=0, commit=1)
+    assert one.readies[-1].must_sync
+    one.hear(VOTE, 2)
+    assert one.readies[-1].hard_state == HardState(term=1, vote=2, commit=1)
+    assert one.readies[-1].must_sync
+
+
 def test_votes_wait_for_the_write_and_heartbeats_do_not() -> None:
     one = Alone()
     one.node.step(Message(type=VOTE, to=1, sender=2, term=1, index=1))
