@@ -110,7 +110,7 @@ def answer(raft: Raft, asked: Message) -> None:
         raft.election_elapsed = 0
         raft.vote = asked.sender
     commit = commit_term = 0
-    if raft.id not in raft.tracker.membership.all_voters:
+    if not granted and raft.id not in raft.tracker.membership.all_voters:
         # Whoever asks does not know yet that this node left, and may need its vote for ever:
         # it is told what is committed, the change that removed this node included.
         commit = raft.log.committed

@@ -61,8 +61,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     for in the response to a read. A rejected append repeats ``index`` and gives in
     ``reject_hint`` and ``log_term`` the last place where the two logs can agree.
 
-    The answer to a vote has a ``commit`` index, and its term in ``log_term``, where it comes
-    from a node that has left the group.
+    A vote that is refused by a node that has left the group tells its ``commit`` index, and in
+    ``log_term`` the term there.
 
     ``context`` identifies a read; ``transfer`` marks a vote that the old leader asked for,
     which is granted though that leader is alive (thesis, section 4.2.3).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omium.consensus import MessageType, ReadState
+from omium.consensus import Membership, MessageType, ReadState
 from omium.errors import RequestDropped
 from tests.consensus.alone import Alone
 from tests.consensus.cluster import Cluster
@@ -141,7 +141,7 @@ def test_a_lost_heartbeat_is_made_up_for_by_the_next() -> None:
 
 def test_reads_need_a_majority_of_both_halves() -> None:
     one = _leading()
-    one.node.raft.tracker.membership = type(one.node.raft.tracker.membership)(
+    one.node.raft.tracker.membership = Membership(
         voters=frozenset({1, 2}), outgoing=frozenset({1, 3})
     )
     one.node.read_index(b"r")

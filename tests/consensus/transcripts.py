@@ -7,21 +7,17 @@
     expected output, up to an empty line
 
 They are Apache-2.0 and not part of this project: they are read where they lie, in the folder
-``shared/data/raft-testdata`` beside the checkout, or where RAFT_TESTDATA says.
+``shared/data/raft-testdata`` beside the checkout.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-FOLDER = Path(
-    os.environ.get("RAFT_TESTDATA")
-    or Path(__file__).parents[3] / "shared" / "data" / "raft-testdata"
-)
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "raft-testdata"
 
 _ARGUMENT = re.compile(r"([^\s=]+)(?:=(\([^)]*\)|\S+))?")
 # The wording of these lines is etcd's own, and says nothing that the others do not.
