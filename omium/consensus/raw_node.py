@@ -15,7 +15,10 @@ The driver owns the clock, the disk and the network, and goes round this loop:
         node.advance()
 
 ``tick``, ``step`` and proposals may come at any time, also between ``ready`` and ``advance``.
-Not thread-safe. Anything that raises ``InvariantBroken`` must stop the replica.
+A snapshot message is stepped when its state is at hand, and reported on the side that sent it.
+
+Not thread-safe. Anything that raises ``InvariantBroken`` must stop the replica. A node that lost
+its disk must not come back under its old id: it would vote twice, and forget what it acknowledged.
 """
 
 from __future__ import annotations
