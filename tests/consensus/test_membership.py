@@ -17,10 +17,11 @@ from omium.consensus import (
     Message,
     MessageType,
     Role,
+    confchange,
     decode_conf_change,
     encode_conf_change,
 )
-from omium.errors import CorruptRecord, PeerUnknown, RequestDropped
+from omium.errors import ConfChangeRefused, CorruptRecord, PeerUnknown, RequestDropped
 from tests.consensus.alone import Alone
 from tests.consensus.cluster import Cluster
 from tests.consensus.describe import changes_of, members
@@ -62,6 +63,32 @@ def test_a_voter_is_removed() -> None:
     cluster.isolate(3)
     cluster.propose(b"a")
     assert cluster[1].committed == 4
+
+
+@pytest.mark.parametrize(
+    ("joint", "changes", "refusal"),
+    [
+        pytest.param(False, "v4 v5", "too_many_voters", id="two more"),
+        pytest.param(False, "r1 r2", "too_many_voters", id="two less"),
+        pytest.param(False, "r1 v4", "too_many_voters", id="one for another"),
+        pytest.param(False, "l1 l2 v4", "too_many_voters", id="two demoted, one more"),
+        pytest.param(False, "r1 r2 r3", "no_voters_left", id="none left"),
+        pytest.param(True, "v5", "joint", id="in a joint configuration"),
+    ],
+)
+def test_a_simple_change_is_of_one_voter(joint: bool, changes: str, refusal: str) -> None:
+    tracker = Alone().node.raft.tracker
+    if joint:
+        tracker.adopt(*confchange.enter_joint(tracker, 1, changes_of("v4"), auto_leave=False))
+    with pytest.raises(ConfChangeRefused) as refused:
+        confchange.simple(tracker, 1, changes_of(changes))
+    assert refused.value.reason == refusal
+
+
+def test_a_simple_change_is_of_any_number_of_learners() -> None:
+    tracker = Alone(learners=(4, 5)).node.raft.tracker
+    membership, _ = confchange.simple(tracker, 1, changes_of("r4 l6 l7 v5 r0"))
+    assert members(membership) == "voters=(1 2 3 5) learners=(6 7)"
 
 
 def test_who_was_removed_disturbs_nobody() -> None:

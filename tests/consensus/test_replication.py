@@ -306,15 +306,17 @@ def test_ready_and_advance_take_turns() -> None:
         one.node.ready()
 
 
-def test_entries_that_were_replaced_while_they_were_written_are_written_again() -> None:
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_entries_that_were_replaced_while_they_were_written_are_written_again(count: int) -> None:
     one = Alone()
     one.node.step(Message(type=APPEND, to=1, sender=2, term=1, index=1, entries=log_of(1, 1)))
     ready = one.node.ready()
     one.storage.append(ready.entries)
-    one.node.step(Message(type=APPEND, to=1, sender=3, term=2, index=1, entries=log_of(2)))
+    newer = log_of(*[2] * count)
+    one.node.step(Message(type=APPEND, to=1, sender=3, term=2, index=1, entries=newer))
     one.node.advance()
     one.work()
-    assert one.terms == [0, 2]
+    assert one.terms == [0] + [2] * count
 
 
 def test_a_restarted_node_applies_what_it_has_not() -> None:
