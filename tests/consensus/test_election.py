@@ -125,6 +125,25 @@ def test_the_vote_of_a_term_is_given_once() -> None:
     assert not next_term.reject
 
 
+def test_the_first_answer_of_a_voter_counts() -> None:
+    one = Alone()
+    one.node.campaign()
+    one.work()
+    one.hear(VOTE_RESPONSE, 2, reject=True)
+    one.hear(VOTE_RESPONSE, 2)
+    assert one.node.role is Role.CANDIDATE
+    one.hear(VOTE_RESPONSE, 3)
+    assert one.node.role is Role.LEADER
+
+
+def test_no_vote_is_given_in_a_term_that_has_a_leader() -> None:
+    one = Alone(term=1)
+    one.hear(MessageType.HEARTBEAT, 2)
+    (answer,) = one.hear(VOTE, 3)
+    assert answer.reject
+    assert one.storage.hard_state.vote == 0
+
+
 def test_a_vote_survives_a_crash() -> None:
     one = Alone()
     one.hear(VOTE, 2, term=1)

@@ -246,6 +246,21 @@ def test_auto_leave_waits_for_a_transfer() -> None:
     assert one.storage.entries(5, 6)[0].type is EntryType.CONF_CHANGE_V2
 
 
+def test_a_joint_configuration_is_left_once() -> None:
+    one = Alone()
+    one.lead()
+    one.node.propose_conf_change(_change("v4 v5"))
+    one.node.propose(b"a", b"b", b"c")
+    one.work()
+    one.hear(MessageType.APPEND_RESPONSE, 2, index=3)
+    assert one.storage.last_index() == 7
+    for voter in (2, 4, 5):
+        for index in (4, 5, 6):
+            one.hear(MessageType.APPEND_RESPONSE, voter, index=index)
+    assert one.node.status().applied == 6
+    assert one.storage.last_index() == 7, "what is applied meanwhile prompts nothing more"
+
+
 def test_leaving_a_joint_configuration_is_never_refused_for_size() -> None:
     one = Alone(voters=(1,), uncommitted_bytes_max=1)
     one.node.campaign()

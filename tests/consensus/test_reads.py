@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omium.consensus import Membership, MessageType, ReadState
+from omium.consensus import ConfChange, ConfChangeType, Membership, MessageType, ReadState
 from omium.errors import RequestDropped
 from tests.consensus.alone import Alone
 from tests.consensus.cluster import Cluster
@@ -149,6 +149,21 @@ def test_reads_need_a_majority_of_both_halves() -> None:
     one.hear(HEARTBEAT_RESPONSE, 2, context=b"r")
     assert _reads(one) == []
     one.hear(HEARTBEAT_RESPONSE, 3, context=b"r")
+    assert len(_reads(one)) == 1
+
+
+def test_a_leader_that_left_does_not_answer_alone() -> None:
+    one = Alone(voters=(1, 2), step_down_on_removal=False)
+    one.lead()
+    removal = ConfChange(type=ConfChangeType.REMOVE_NODE, node_id=1)
+    one.node.propose_conf_change(removal)
+    one.work()
+    one.hear(APPEND_RESPONSE, 2, index=3)
+    assert one.node.raft.tracker.membership.singleton
+    one.node.read_index(b"r")
+    one.work()
+    assert _reads(one) == []
+    one.hear(HEARTBEAT_RESPONSE, 2, context=b"r")
     assert len(_reads(one)) == 1
 
 

@@ -163,17 +163,24 @@ def test_a_snapshot_that_was_delivered_is_waited_for() -> None:
 
 
 def test_no_snapshot_is_sent_to_who_is_not_heard_from() -> None:
-    one = Alone(1, 1, term=1, commit=2)
-    one.work()
-    one.storage.make_snapshot(2)
-    one.storage.compact(2)
+    one = Alone(check_quorum=True)
     one.lead()
+    for follower in (2, 3):
+        one.hear(MessageType.APPEND_RESPONSE, follower, index=2)
+    for _ in range(10):
+        one.node.tick()
+    one.node.report_unreachable(3)
+    one.node.propose(b"a")
+    one.work()
     one.hear(MessageType.APPEND_RESPONSE, 2, index=3)
     one.storage.make_snapshot(3)
     one.storage.compact(3)
     one.node.report_unreachable(3)
-    one.node.propose(b"a")
-    assert SNAPSHOT not in {m.type for m in one.work()}
+    one.node.raft.tracker.progress[3].flow_paused = False
+    one.node.propose(b"b")
+    assert {m.to for m in one.work() if m.type is not MessageType.HEARTBEAT} == {2}
+    sent = one.hear(MessageType.HEARTBEAT_RESPONSE, 3)
+    assert [(m.type, m.to) for m in sent] == [(SNAPSHOT, 3)]
 
 
 class _Busy(MemoryStorage):
