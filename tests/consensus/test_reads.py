@@ -76,6 +76,17 @@ def test_the_confirmation_of_a_read_confirms_those_before_it() -> None:
     assert [read.context for read in _reads(one)] == [b"1", b"2", b"3"]
 
 
+def test_a_read_that_is_asked_for_twice_is_answered_once() -> None:
+    one = _leading()
+    one.node.read_index(b"r")
+    one.node.read_index(b"r")
+    one.node.read_index(b"s")
+    one.work()
+    one.hear(HEARTBEAT_RESPONSE, 2, context=b"r")
+    one.hear(HEARTBEAT_RESPONSE, 2, context=b"s")
+    assert [read.context for read in _reads(one)] == [b"r", b"s"]
+
+
 def test_a_leader_that_has_committed_nothing_of_its_term_waits() -> None:
     one = Alone(1, 1, term=1, commit=1)
     one.lead()
