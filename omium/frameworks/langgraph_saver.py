@@ -35,7 +35,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from msgspec.structs import replace
 
 from omium.errors import Conflict, InputError
-from omium.frameworks.loop_thread import blocking
+from omium.frameworks.loop_thread import LoopThread
 from omium.storage.blobs import S3Options, open_object_store
 from omium.storage.threads import (
     CheckpointName,
@@ -50,6 +50,9 @@ from omium.storage.threads import (
 
 _COUNTERS = "counters_since_delta_snapshot"
 """Metadata that names the delta channels whose value is not in the checkpoint itself."""
+
+_LOOP = LoopThread("omium-saver")
+"""Where the blocking methods run."""
 
 _Place = tuple[str, str, str]
 """Thread, namespace and checkpoint id."""
@@ -402,7 +405,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return blocking(self.aput(config, checkpoint, metadata, new_versions))
+        return _LOOP.wait(self.aput(config, checkpoint, metadata, new_versions))
 
     def put_writes(
         self,
@@ -411,10 +414,10 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        blocking(self.aput_writes(config, writes, task_id, task_path))
+        _LOOP.wait(self.aput_writes(config, writes, task_id, task_path))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return blocking(self.aget_tuple(config))
+        return _LOOP.wait(self.aget_tuple(config))
 
     def list(
         self,
@@ -425,10 +428,10 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         left = limit
-        for name in blocking(self._listed(config, before)):
+        for name in _LOOP.wait(self._listed(config, before)):
             if left is not None and left <= 0:
                 return
-            found = blocking(self._matching(name, filter))
+            found = _LOOP.wait(self._matching(name, filter))
             if found is not None:
                 left = None if left is None else left - 1
                 yield found
@@ -436,19 +439,19 @@ class OmiumSaver(BaseCheckpointSaver[int]):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        return blocking(self.aget_delta_channel_history(config=config, channels=channels))
+        return _LOOP.wait(self.aget_delta_channel_history(config=config, channels=channels))
 
     def delete_thread(self, thread_id: str) -> None:
-        blocking(self.adelete_thread(thread_id))
+        _LOOP.wait(self.adelete_thread(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        blocking(self.adelete_for_runs(run_ids))
+        _LOOP.wait(self.adelete_for_runs(run_ids))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        blocking(self.acopy_thread(source_thread_id, target_thread_id))
+        _LOOP.wait(self.acopy_thread(source_thread_id, target_thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        blocking(self.aprune(thread_ids, strategy=strategy))
+        _LOOP.wait(self.aprune(thread_ids, strategy=strategy))
 
     # ------------------------------------------------------------------ values
 

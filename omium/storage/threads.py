@@ -159,18 +159,25 @@ class MemoryThreads:
         self.checkpoints: dict[CheckpointName, CheckpointRecord] = {}
         self.pending: dict[CheckpointName, list[WritesRecord]] = {}
 
-    async def put_checkpoint(self, record: CheckpointRecord) -> None:
-        self.checkpoints[_plain_name(record.thread, record.ns, record.id)] = record
-
-    async def put_writes(self, record: WritesRecord) -> None:
+    def add(self, record: CheckpointRecord | WritesRecord) -> None:
+        """Put a record, as the methods below do."""
+        if isinstance(record, CheckpointRecord):
+            self.checkpoints[_plain_name(record.thread, record.ns, record.id)] = record
+            return
         name = _plain_name(record.thread, record.ns, record.checkpoint)
         at = self.pending.setdefault(name, [])
         at.append(replace(record, order=len(at)))
 
+    async def put_checkpoint(self, record: CheckpointRecord) -> None:
+        self.add(record)
+
+    async def put_writes(self, record: WritesRecord) -> None:
+        self.add(record)
+
     async def names(self, thread: str | None = None, ns: str | None = None) -> list[CheckpointName]:
         return [
             name
-            for name, record in self.checkpoints.items()
+            for name, record in list(self.checkpoints.items())
             if thread in (None, record.thread) and ns in (None, record.ns)
         ]
 
