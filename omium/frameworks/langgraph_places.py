@@ -60,7 +60,8 @@ class Places:
             if ns in self._tasks or node == _START:
                 return None
             graph = ns.rpartition("|")[0]
-            superstep = self._supersteps.get(graph)
+            caller = self._tasks.get(graph) if _is_call(path) else None
+            superstep = caller.superstep if caller is not None else self._supersteps.get(graph)
             if superstep is None or superstep.step.rpartition("/")[2] != str(number):
                 above = self._name_of(graph, parent)
                 superstep = Superstep(ns=graph, step=f"{above}{number}")
@@ -127,6 +128,11 @@ def branch_of(node: str, path: Sequence[Any]) -> str:
         return node
     parts = [str(part) for part in _flat(path[1:]) if not isinstance(part, bool)]
     return ".".join((node, *(part for part in parts if part != _PULL and not part.startswith("__"))))
+
+
+def _is_call(path: Sequence[Any]) -> bool:
+    """Whether the path is of a ``@task`` that another task calls, in the same superstep."""
+    return len(path) > 3 and path[-1] is True
 
 
 def _flat(path: Sequence[Any]) -> list[Any]:

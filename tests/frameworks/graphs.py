@@ -6,12 +6,14 @@ node or a tool is to be held, and where what ran is noted.
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -99,3 +101,149 @@ def streaming() -> Any:
         ("hold", holding("hold")),
         ("two", asking("Say two.", streaming=True)),
     ).compile()
+
+
+# ---------------------------------------------------------------------- shapes
+
+
+def loop() -> Any:
+    """Asks the same question each round, until ``rounds`` answers are there."""
+    builder = StateGraph(Said)
+    builder.add_node("ask", asking("Again?"))
+    builder.add_node("hold", holding("hold"))
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "hold")
+    builder.add_conditional_edges(
+        "hold", lambda state: "ask" if len(state["said"]) < 2 * state["rounds"] else END
+    )
+    return builder
+
+
+def asking_held(question: str, name: str) -> Any:
+    """A node that asks, and is then held at the gate."""
+    ask = asking_blocking(question)
+
+    def node(state: Said) -> dict[str, Any]:
+        said = ask(state)
+        gate_of(state["till"]).hold(name)
+        return said
+
+    return node
+
+
+def asking_noted(question: str, name: str) -> Any:
+    ask = asking(question)
+
+    async def node(state: Said) -> dict[str, Any]:
+        gate_of(state["till"]).note(name)
+        return await ask(state)
+
+    return node
+
+
+def parallel() -> Any:
+    """Two branches that ask the same, one of them held; joined at the end."""
+    builder = StateGraph(Said)
+    builder.add_node("quick", asking_noted("Which?", "quick"))
+    builder.add_node("slow", asking_held("Which?", "slow"))
+    builder.add_node("join", noting("join"))
+    builder.add_edge(START, "quick")
+    builder.add_edge(START, "slow")
+    builder.add_edge(["quick", "slow"], "join")
+    return builder
+
+
+class Errand(TypedDict):
+    till: str
+    place: str
+    number: int
+
+
+def sending() -> Any:
+    """The same node for each place, in parallel, all asking the same; the last is held."""
+
+    async def visit(errand: Errand) -> dict[str, Any]:
+        gate = gate_of(errand["till"])
+        answer = await model().ainvoke([HumanMessage("What is there?")])
+        if errand["number"] == 2:
+            await asyncio.to_thread(gate.hold, errand["place"])
+        else:
+            gate.note(errand["place"])
+        return {"said": [f"{errand['place']}: {answer.content}"]}
+
+    def spread(state: Said) -> list[Send]:
+        places = ["sea", "hill", "town"]
+        return [
+            Send("visit", {"till": state["till"], "place": place, "number": number})
+            for number, place in enumerate(places)
+        ]
+
+    builder = StateGraph(Said)
+    builder.add_node("visit", visit)
+    builder.add_node("join", noting("join"))
+    builder.add_conditional_edges(START, spread, ["visit"])
+    builder.add_edge("visit", "join")
+    return builder
+
+
+def child(name: str, ask: Any = asking) -> Any:
+    return chain(("first", ask("Child?")), (name, asking_held("Child again?", name))).compile()
+
+
+def nested() -> Any:
+    """A subgraph as a node, twice in a row by a loop, so that its steps come up again."""
+    builder = StateGraph(Said)
+    builder.add_node("child", child("held"))
+    builder.add_edge(START, "child")
+    builder.add_conditional_edges(
+        "child", lambda state: "child" if len(state["said"]) < 4 * state["rounds"] else END
+    )
+    return builder
+
+
+def called() -> Any:
+    """A node that calls two subgraphs by itself, one blocking; they share no steps."""
+    one, other = child("held"), child("held", asking_blocking)
+
+    async def node(state: Said) -> dict[str, Any]:
+        first = await one.ainvoke({"till": state["till"]})
+        second = await asyncio.to_thread(other.invoke, {"till": state["till"]})
+        return {"said": [*first["said"], *second["said"]]}
+
+    return chain(("node", node))
+
+
+def commanding() -> Any:
+    """Goes where ``Command`` says, and not by edges."""
+
+    async def decide(state: Said) -> Command[Any]:
+        answer = await model().ainvoke([HumanMessage("Where to?")])
+        return Command(goto=str(answer.content), update={"said": ["decided"]})
+
+    builder = StateGraph(Said)
+    builder.add_node("decide", decide, destinations=("left", "right"))
+    builder.add_node("left", noting("left"))
+    builder.add_node("right", holding("right"))
+    builder.add_edge(START, "decide")
+    return builder
+
+
+def functional() -> Any:
+    """The functional API: tasks that an entrypoint awaits."""
+
+    @task
+    async def ask(question: str) -> str:
+        return str((await model().ainvoke([HumanMessage(question)])).content)
+
+    @task
+    def hold(till: str) -> str:
+        gate_of(till).hold("hold")
+        return "held"
+
+    @entrypoint()
+    async def workflow(given: dict[str, Any]) -> list[str]:
+        first = await ask("Same?")
+        second = await ask("Same?")
+        return [first, second, await hold(given["till"])]
+
+    return workflow
