@@ -8,6 +8,7 @@ outside of an attempt are not touched.
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ class ToolJournal:
     serde: SerializerProtocol
 
 
+_MARK = "$langchain"
+"""Key of a stored result that is more than JSON, or no JSON."""
+
 _journal: ContextVar[ToolJournal | None] = ContextVar("omium_langgraph_tools", default=None)
 
 
@@ -56,34 +60,39 @@ def journaled(journal: ToolJournal) -> Iterator[None]:
 
 
 def _stored(result: Any, serde: SerializerProtocol) -> Json:
-    """A tool's result as the journal keeps it."""
+    """A tool's result as the journal keeps it: what the tool said, where that is all there is,
+    so that a person who decides about a call can say it, too."""
     if isinstance(result, ToolMessage):
-        kept: dict[str, Any] = {"content": result.content, "status": result.status}
-        if result.artifact is not None:
-            kept["artifact"] = _stored(result.artifact, serde)
-        return {"message": kept}
-    if _is_json(result):
-        return {"value": result}
+        plain = isinstance(result.content, str) and result.status == "success"
+        if plain and result.artifact is None:
+            return result.content
+        artifact = None if result.artifact is None else _stored(result.artifact, serde)
+        return {_MARK: {"content": result.content, "status": result.status, "artifact": artifact}}
+    if _is_json(result) and not (isinstance(result, dict) and _MARK in result):
+        return result
     kind, data = serde.dumps_typed(result)
-    return {"kind": kind, "data": base64.b64encode(data).decode()}
+    return {_MARK: {"kind": kind, "data": base64.b64encode(data).decode()}}
 
 
-def _restored(stored: Any, tool: BaseTool, call_id: str | None, serde: SerializerProtocol) -> Any:
+def _restored(stored: Json, tool: BaseTool, call_id: str | None, serde: SerializerProtocol) -> Any:
     """The inverse of ``_stored``. A message answers the call that is being made now."""
-    match stored:
-        case {"message": message}:
-            artifact = message.get("artifact")
+    marked: Any = stored.get(_MARK) if isinstance(stored, dict) else None
+    match marked:
+        case None if call_id is None:
+            return stored
+        case None:
+            content = stored if isinstance(stored, str) else json.dumps(stored, ensure_ascii=False)
+            return ToolMessage(content=content, name=tool.name, tool_call_id=call_id)
+        case {"content": content, "status": status, "artifact": artifact}:
             return ToolMessage(
-                content=message["content"],
-                status=message["status"],
-                artifact=None if artifact is None else _restored(artifact, tool, call_id, serde),
+                content=content,
+                status=status,
+                artifact=_restored(artifact, tool, None, serde),
                 name=tool.name,
                 tool_call_id=call_id or "",
             )
-        case {"value": value}:
-            return value
         case _:
-            return serde.loads_typed((stored["kind"], base64.b64decode(stored["data"])))
+            return serde.loads_typed((marked["kind"], base64.b64decode(marked["data"])))
 
 
 def _is_json(value: Any) -> bool:

@@ -10,14 +10,16 @@ import asyncio
 import operator
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AnyMessage, HumanMessage
-from langchain_core.tools import BaseTool, tool
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.prebuilt import InjectedState, ToolNode, tools_condition
 from langgraph.types import Command, Send, interrupt
+from pydantic import BaseModel
 
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
@@ -247,3 +249,186 @@ def functional() -> Any:
         return [first, second, await hold(given["till"])]
 
     return workflow
+
+
+# ---------------------------------------------------------------------- tools
+
+
+@tool
+def note_it(till: str, amount: int = 1) -> dict[str, int]:
+    """Note the effect key at a gate."""
+    gate_of(till).note(effect_key())
+    return {"amount": amount}
+
+
+@tool
+async def note_async(till: str) -> str:
+    """Note the effect key at a gate, on a loop."""
+    gate_of(till).note(effect_key())
+    return "noted"
+
+
+@tool
+def hold_it(till: str) -> str:
+    """Note the effect key at a gate and be held there."""
+    gate_of(till).hold(effect_key())
+    return "let go"
+
+
+@tool
+def fail_it(till: str) -> str:
+    """Raise, every time."""
+    gate_of(till).note("ran")
+    raise ValueError("no such account")
+
+
+@tool
+def ask_first(till: str) -> str:
+    """Ask a person."""
+    gate_of(till).note("ran")
+    return str(interrupt("May I?"))
+
+
+@tool(response_format="content_and_artifact")
+def look_up(word: str) -> tuple[str, dict[str, Any]]:
+    """Look a word up."""
+    return f"found {word}", {"word": word, "pages": [1, 2]}
+
+
+@tool
+def remember(
+    fact: str, state: Annotated[dict[str, Any], InjectedState], call: Annotated[str, InjectedToolCallId]
+) -> Command[Any]:
+    """Keep a fact in the graph's state."""
+    known = f"{fact} after {len(state['messages'])} messages"
+    return Command(update={"facts": [known], "messages": [ToolMessage("kept", tool_call_id=call)]})
+
+
+TOOLS: list[BaseTool] = [note_it, note_async, hold_it, fail_it, ask_first, look_up, remember]
+
+
+class Talk(TypedDict):
+    messages: Annotated[list[AnyMessage], add_messages]
+    facts: Annotated[list[str], operator.add]
+
+
+def react(inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """A model with tools, until it has no more calls to make."""
+    bound = model().bind_tools(TOOLS)
+
+    async def agent(state: Talk) -> dict[str, Any]:
+        return {"messages": [await bound.ainvoke(state["messages"])]}
+
+    builder = StateGraph(Talk)
+    builder.add_node("agent", agent)
+    builder.add_node("tools", ToolNode(TOOLS, handle_tool_errors=inputs.get("handle", True)))
+    builder.add_edge(START, "agent")
+    builder.add_conditional_edges("agent", tools_condition)
+    builder.add_edge("tools", "agent")
+    return builder, {"messages": [HumanMessage("Do it.")], "facts": []}
+
+
+def tools_by_hand() -> Any:
+    """A node that calls tools by itself, blocking and not."""
+
+    async def node(state: Said) -> dict[str, Any]:
+        first = await note_async.ainvoke({"till": state["till"]})
+        second = note_it.invoke({"till": state["till"], "amount": 2})
+        third = await asyncio.to_thread(hold_it.invoke, {"till": state["till"]})
+        return {"said": [str(first), str(second), str(third)]}
+
+    return chain(("node", node))
+
+
+# ---------------------------------------------------------------------- inputs and outputs
+
+
+class Verdict(BaseModel):
+    verdict: str
+    score: int
+
+
+class Judged(TypedDict, total=False):
+    case: str
+    before: Any
+    verdict: Verdict
+    output: Any
+
+
+def judging() -> Any:
+    """Keeps a model of pydantic's over a checkpoint, and hands on what it names ``output``."""
+
+    async def judge(state: Judged) -> dict[str, Any]:
+        return {"verdict": Verdict(verdict=state["case"], score=7)}
+
+    async def hand_on(state: Judged) -> dict[str, Any]:
+        await model().ainvoke([HumanMessage("Well?")])
+        assert isinstance(state["verdict"], Verdict)
+        return {"output": state["verdict"]}
+
+    return chain(("judge", judge), ("hand_on", hand_on), state=Judged)
+
+
+async def made_on_a_loop(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    async def node(state: Said) -> dict[str, Any]:
+        return {"said": [f"{inputs['topic']} after {outputs}"]}
+
+    return chain(("node", node)).compile(checkpointer=InMemorySaver())
+
+
+def upper() -> Any:
+    """Reads an input and the output of the agent ``before`` by name."""
+
+    def node(state: Judged) -> dict[str, Any]:
+        return {"output": {"case": state["case"], "before": state["before"]}}
+
+    return chain(("node", node), state=Judged)
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+def raises() -> Any:
+    raise RuntimeError("no key for the vault")
+
+
+def no_graph() -> list[str]:
+    return ["not", "a", "graph"]
+
+
+def unfinished() -> Any:
+    return StateGraph(Said)
+
+
+def wants_more(inputs: dict[str, Any], key: str) -> Any:
+    raise AssertionError("cannot be called")
+
+
+def asks_a_person() -> Any:
+    def node(state: Said) -> dict[str, Any]:
+        return {"said": [interrupt("May I?")]}
+
+    return chain(("node", node))
+
+
+def stops_before() -> Any:
+    return chain(("node", noting("node"))).compile(interrupt_before=["node"])
+
+
+def leaves() -> Any:
+    """Ends the process, or tries to."""
+
+    def node(state: Said) -> dict[str, Any]:
+        raise SystemExit(3)
+
+    return chain(("node", node))
+
+
+def asking_inputs(inputs: dict[str, Any]) -> Any:
+    """One node that asks several questions, one after the other."""
+
+    async def node(state: Said) -> dict[str, Any]:
+        said = [await model().ainvoke([HumanMessage(text)]) for text in inputs["questions"]]
+        return {"said": [str(answer.content) for answer in said]}
+
+    return chain(("node", node)), {"said": []}
