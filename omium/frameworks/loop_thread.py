@@ -67,7 +67,8 @@ class LoopThread:
                 raise AgentError(f"SystemExit: {error}") from error
             finally:
                 while threads:
-                    await asyncio.wait([asyncio.wrap_future(future) for future in tuple(threads)])
+                    left = [asyncio.wrap_future(future) for future in tuple(threads)]
+                    await asyncio.gather(*left, return_exceptions=True)
 
         outcome = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(body(), loop))
         try:

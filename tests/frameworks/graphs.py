@@ -432,3 +432,41 @@ def asking_inputs(inputs: dict[str, Any]) -> Any:
         return {"said": [str(answer.content) for answer in said]}
 
     return chain(("node", node)), {"said": []}
+
+
+def everything(inputs: dict[str, Any]) -> Any:
+    """Two rounds of a tool, two branches and a subgraph: all that can be lost, and quick.
+
+    Whatever runs is noted at the gate, so that it can be counted.
+    """
+    gate = gate_of(inputs["till"])
+
+    def asks(name: str, **fields: Any) -> Any:
+        async def node(state: Said) -> dict[str, Any]:
+            answer = await model(**fields).ainvoke([HumanMessage("And?")])
+            kept = await note_it.ainvoke({"till": inputs["till"]})
+            return {"said": [f"{name} {answer.content} {kept['amount']}"]}
+
+        return node
+
+    child_builder = chain(("inner", asks("inner", streaming=True)), ("more", asks("more")))
+    # Keeps its own part of the state, so that the parent adds only what is new.
+    child = child_builder.compile()
+
+    async def below(state: Said) -> dict[str, Any]:
+        return {"said": (await child.ainvoke({"said": []}))["said"]}
+
+    builder = StateGraph(Said)
+    builder.add_node("left", asks("left"))
+    builder.add_node("right", asks("right", streaming=True))
+    builder.add_node("below", below)
+    builder.add_edge(START, "left")
+    builder.add_edge(START, "right")
+    builder.add_edge(["left", "right"], "below")
+
+    def again(state: Said) -> list[str] | str:
+        gate.note("round")
+        return ["left", "right"] if len(state["said"]) < 4 * inputs["rounds"] else END
+
+    builder.add_conditional_edges("below", again, ["left", "right", END])
+    return builder, {"said": []}
