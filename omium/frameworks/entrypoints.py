@@ -57,6 +57,7 @@ def wanted_arguments(
         needed = parameter.default is parameter.empty and parameter.kind not in variadic
         if needed and (name not in given or parameter.kind is parameter.POSITIONAL_ONLY):
             raise EntrypointError(
-                entrypoint, f"it takes {name!r}; it can be given {' and '.join(given)}, by these names"
+                entrypoint,
+                f"it takes {name!r}; it can be given {' and '.join(given)}, by these names",
             )
     return {name: value for name, value in given.items() if name in parameters}

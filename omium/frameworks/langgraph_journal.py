@@ -70,7 +70,7 @@ class JournalSaver(OmiumSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         stored = await super().aput(config, checkpoint, metadata, new_versions)
-        where = stored["configurable"]
+        where = stored.get("configurable", {})
         graph = where["checkpoint_ns"]
         ended = self._places.end_superstep(graph)
         await self._drop_superseded(where["thread_id"], graph, checkpoint["id"])
@@ -92,7 +92,7 @@ class JournalSaver(OmiumSaver):
         if channels & {INTERRUPT, ERROR} and len(channels) == 1:
             return  # the attempt ends with it, and the next one runs the task again
         await super().aput_writes(config, writes, task_id, task_path)
-        graph = config["configurable"].get("checkpoint_ns", "")
+        graph = config.get("configurable", {}).get("checkpoint_ns", "")
         task = self._places.end(graph, task_id)
         if task is None:
             return
@@ -108,9 +108,7 @@ class JournalSaver(OmiumSaver):
     async def _drop_superseded(self, thread: str, graph: str, latest: str) -> None:
         """Forget what no run of this thread will ask for once a checkpoint is there."""
         records = [
-            record
-            for record in list(self._threads.checkpoints.values())
-            if record.thread == thread
+            record for record in list(self._threads.checkpoints.values()) if record.thread == thread
         ]
         doomed = [
             record

@@ -127,7 +127,9 @@ def branch_of(node: str, path: Sequence[Any]) -> str:
     if not path or path[0] == _PULL:
         return node
     parts = [str(part) for part in _flat(path[1:]) if not isinstance(part, bool)]
-    return ".".join((node, *(part for part in parts if part != _PULL and not part.startswith("__"))))
+    return ".".join(
+        (node, *(part for part in parts if part != _PULL and not part.startswith("__")))
+    )
 
 
 def _is_call(path: Sequence[Any]) -> bool:
@@ -150,16 +152,18 @@ class TaskWatch(BaseCallbackHandler):
 
     run_inline = True
     raise_error = True
-    ignore_llm = True
-    ignore_chat_model = True
-    ignore_agent = True
-    ignore_retriever = True
-    ignore_retry = True
-    ignore_custom_event = True
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._runs: dict[UUID, str] = {}
+
+    @property
+    def ignore_llm(self) -> bool:
+        return True
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        return True
 
     def began(self, task: Task) -> None:
         """A task begins."""

@@ -26,11 +26,11 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    SerializerProtocol,
     get_checkpoint_id,
     get_checkpoint_metadata,
     writes_sort_key,
 )
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from msgspec.structs import replace
 
@@ -178,7 +178,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         self,
         config: RunnableConfig | None,
         *,
-        filter: Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
@@ -205,7 +205,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         self, config: RunnableConfig | None, before: RunnableConfig | None
     ) -> list[CheckpointName]:
         """Names in question for a list, newest first."""
-        configurable = config["configurable"] if config is not None else {}
+        configurable = config.get("configurable", {}) if config is not None else {}
         thread = configurable.get("thread_id")
         names = await self._store.names(
             None if thread is None else str(thread), configurable.get("checkpoint_ns")
@@ -220,13 +220,13 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         return sorted(names, key=lambda name: name.id, reverse=True)
 
     async def _matching(
-        self, name: CheckpointName, filter: Mapping[str, Any] | None
+        self, name: CheckpointName, wanted: Mapping[str, Any] | None
     ) -> CheckpointTuple | None:
         record = await self._store.checkpoint(name)
         if record is None:
             return None
-        metadata = self._loaded(record.metadata) if filter else {}
-        if any(metadata.get(key) != value for key, value in (filter or {}).items()):
+        metadata = self._loaded(record.metadata) if wanted else {}
+        if any(metadata.get(key) != value for key, value in (wanted or {}).items()):
             return None
         return await self._tuple(record)
 
@@ -423,7 +423,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         self,
         config: RunnableConfig | None,
         *,
-        filter: Mapping[str, Any] | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - LangGraph's name
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
@@ -477,6 +477,4 @@ def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
 
 
 def _config(thread: str, ns: str, checkpoint: str) -> RunnableConfig:
-    return {
-        "configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint}
-    }
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": checkpoint}}

@@ -18,7 +18,7 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
-from langgraph.checkpoint.base import SerializerProtocol
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.errors import GraphBubbleUp
 from pydantic_core import to_jsonable_python
 
@@ -63,11 +63,11 @@ def _stored(result: Any, serde: SerializerProtocol) -> Json:
     """A tool's result as the journal keeps it: what the tool said, where that is all there is,
     so that a person who decides about a call can say it, too."""
     if isinstance(result, ToolMessage):
-        plain = isinstance(result.content, str) and result.status == "success"
-        if plain and result.artifact is None:
-            return result.content
+        content: Any = result.content
+        if isinstance(content, str) and result.status == "success" and result.artifact is None:
+            return content
         artifact = None if result.artifact is None else _stored(result.artifact, serde)
-        return {_MARK: {"content": result.content, "status": result.status, "artifact": artifact}}
+        return {_MARK: {"content": content, "status": result.status, "artifact": artifact}}
     if _is_json(result) and not (isinstance(result, dict) and _MARK in result):
         return result
     kind, data = serde.dumps_typed(result)

@@ -40,7 +40,7 @@ def warm_up() -> None:
             model="warm", api_key=lambda: "none", base_url="http://localhost", http_client=web
         )
 
-        def ask(_: _State) -> dict[str, AIMessage]:
+        def ask(state: _State) -> dict[str, AIMessage]:
             return {"said": model.invoke("warm")}
 
         builder = StateGraph(_State)

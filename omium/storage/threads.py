@@ -345,10 +345,10 @@ class ObjectThreads:
         if key in self._stored:
             return
         _, body = pack(part, COMPRESSION_LEVEL)
-        if not await self._objects.put_new(key, body):
-            # A writer that was killed cannot have left a part of one, but a disk can damage it.
-            if await self._objects.size(key) != len(body):
-                await self._objects.replace(key, body)
+        taken = not await self._objects.put_new(key, body)
+        # No writer leaves half of one behind, but a disk may.
+        if taken and await self._objects.size(key) != len(body):
+            await self._objects.replace(key, body)
         if len(self._stored) >= PARTS_REMEMBERED_MAX:
             self._stored.clear()
         self._stored[key] = None

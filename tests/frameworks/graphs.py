@@ -29,7 +29,7 @@ def model(**fields: Any) -> ChatOpenAI:
     return ChatOpenAI(model="gpt-4o-mini", max_retries=0, **fields)
 
 
-class Said(TypedDict, total=False):
+class Said(TypedDict):
     """What most graphs here keep: ``said`` grows."""
 
     till: str
@@ -164,14 +164,14 @@ class Errand(TypedDict):
 def sending() -> Any:
     """The same node for each place, in parallel, all asking the same; the last is held."""
 
-    async def visit(errand: Errand) -> dict[str, Any]:
-        gate = gate_of(errand["till"])
+    async def visit(state: Errand) -> dict[str, Any]:
+        gate = gate_of(state["till"])
         answer = await model().ainvoke([HumanMessage("What is there?")])
-        if errand["number"] == 2:
-            await asyncio.to_thread(gate.hold, errand["place"])
+        if state["number"] == 2:
+            await asyncio.to_thread(gate.hold, state["place"])
         else:
-            gate.note(errand["place"])
-        return {"said": [f"{errand['place']}: {answer.content}"]}
+            gate.note(state["place"])
+        return {"said": [f"{state['place']}: {answer.content}"]}
 
     def spread(state: Said) -> list[Send]:
         places = ["sea", "hill", "town"]
@@ -297,7 +297,9 @@ def look_up(word: str) -> tuple[str, dict[str, Any]]:
 
 @tool
 def remember(
-    fact: str, state: Annotated[dict[str, Any], InjectedState], call: Annotated[str, InjectedToolCallId]
+    fact: str,
+    state: Annotated[dict[str, Any], InjectedState],
+    call: Annotated[str, InjectedToolCallId],
 ) -> Command[Any]:
     """Keep a fact in the graph's state."""
     known = f"{fact} after {len(state['messages'])} messages"
@@ -348,7 +350,7 @@ class Verdict(BaseModel):
     score: int
 
 
-class Judged(TypedDict, total=False):
+class Judged(TypedDict):
     case: str
     before: Any
     verdict: Verdict

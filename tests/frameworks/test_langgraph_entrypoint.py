@@ -168,9 +168,7 @@ async def test_the_past_of_a_fork_in_mid_step_is_forced(tmp_path: Path) -> None:
             await s.result(origin)
             before = await s.journal(origin)
             at = [e.index for e in before if e.event.__class__.__name__ == "CallCompleted"][1]
-            fork = await s.client.fork(
-                origin, at, {"inputs.questions": ["one!", "two!", "three!"]}
-            )
+            fork = await s.client.fork(origin, at, {"inputs.questions": ["one!", "two!", "three!"]})
             result: Any = await s.result(fork)
             said = [texts(body) for body in asked(s)]
     # Asked in other words, the first two are answered from the past all the same.

@@ -38,7 +38,7 @@ class Watch:
         self.killed = False
 
     def __call__(self, append: Append, after: bool) -> None:
-        if not after or append.writer is None and not isinstance(append.events[0], CALLS):
+        if not after or (append.writer is None and not isinstance(append.events[0], CALLS)):
             return
         self.seen.extend(append.events)
         if self.kill_at is not None and len(self.seen) > self.kill_at and not self.killed:
