@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
-    ERROR,
-    INTERRUPT,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
 )
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 from msgspec.structs import replace
 
 from omium.errors import AgentError
