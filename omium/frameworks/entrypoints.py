@@ -11,8 +11,11 @@ from typing import Any
 from omium.errors import EntrypointError
 
 
-def load_entrypoint(entrypoint: str, import_paths: Sequence[str] = ()) -> Callable[..., Any]:
-    """The function that ``package.module:function`` names.
+def load_entrypoint(
+    entrypoint: str, import_paths: Sequence[str] = (), *, ready: tuple[type, ...] = ()
+) -> Any:
+    """The function that ``package.module:function`` names, or an object of the ``ready`` types,
+    which need no function to make them.
 
     ``import_paths`` are folders looked in before the installed packages. Raises
     ``EntrypointError`` saying whether the module is missing, raised while it was imported,
@@ -36,7 +39,7 @@ def load_entrypoint(entrypoint: str, import_paths: Sequence[str] = ()) -> Callab
         except AttributeError as error:
             reason = f"module {module_name!r} has no {attribute!r}"
             raise EntrypointError(entrypoint, reason) from error
-    if not callable(found):
+    if not callable(found) and not isinstance(found, ready):
         raise EntrypointError(
             entrypoint, f"{attribute!r} is a {type(found).__name__}, not a function"
         )

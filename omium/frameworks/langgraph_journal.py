@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
 )
+from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 from msgspec.structs import replace
 
@@ -31,6 +34,10 @@ from omium.storage.threads import CheckpointRecord, MemoryThreads, Value, Writes
 from omium.types import Json
 
 STATE_VERSION = 1
+
+_HANDLED = "__error_source_node__"
+"""What LangGraph writes beside the error of a node that has an error handler. It has no public
+name."""
 
 
 class JournalSaver(OmiumSaver):
@@ -68,6 +75,7 @@ class JournalSaver(OmiumSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
+        self._check_types(checkpoint["channel_values"], new_versions)
         stored = await super().aput(config, checkpoint, metadata, new_versions)
         where = stored.get("configurable", {})
         graph = where["checkpoint_ns"]
@@ -88,8 +96,10 @@ class JournalSaver(OmiumSaver):
         channels = {channel for channel, _ in writes}
         if INTERRUPT in channels:
             self._commits.interrupted = True
-        if channels & {INTERRUPT, ERROR} and len(channels) == 1:
-            return  # the attempt ends with it, and the next one runs the task again
+        if INTERRUPT in channels or (ERROR in channels and _HANDLED not in channels):
+            # The attempt ends with it, and the next one runs the task again. To LangGraph a task
+            # that had written anything before it failed would be one that has ended.
+            return
         await super().aput_writes(config, writes, task_id, task_path)
         graph = config.get("configurable", {}).get("checkpoint_ns", "")
         task = self._places.end(graph, task_id)
@@ -115,6 +125,18 @@ class JournalSaver(OmiumSaver):
             if (record.ns == graph and record.id != latest) or below(record.ns, graph)
         ]
         await self._remove(thread, records, doomed)
+
+    def _check_types(self, values: Mapping[str, Any], changed: Iterable[str]) -> None:
+        """Refuse what the next attempt would be given back as something else. ``AgentError``."""
+        for name in changed:
+            if name in values:
+                with _blocked_types() as blocked:
+                    self._loaded(self._dumped(values[name]))
+                if blocked:
+                    raise AgentError(
+                        f"the state's {name!r} holds a {blocked[0]}, which no checkpoint gives "
+                        "back: name the type in the schema of the state, or keep plain data"
+                    )
 
     # ------------------------------------------------------------------ what is committed
 
@@ -188,6 +210,33 @@ def _step(graph: str, ended: Superstep | None, metadata: CheckpointMetadata) -> 
     # takes the input in.
     number = metadata.get("step", 0)
     return str(number) if graph == "" and number > 0 else None
+
+
+class _Blocked(threading.local):
+    """The types that the serializer would not build, in the thread that listens."""
+
+    names: list[str] | None = None
+
+
+_blocked = _Blocked()
+
+
+@contextmanager
+def _blocked_types() -> Iterator[list[str]]:
+    """The names of the types that are not built inside."""
+    names = _blocked.names = []
+    try:
+        yield names
+    finally:
+        _blocked.names = None
+
+
+def _heard(event: SerdeEvent) -> None:
+    if _blocked.names is not None and event["kind"].endswith("blocked"):
+        _blocked.names.append(f"{event['module']}.{event['name']}")
+
+
+register_serde_event_listener(_heard)
 
 
 class _Commits:

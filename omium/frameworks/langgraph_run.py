@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -70,21 +71,14 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
 async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
     """The user's graph, compiled, as a copy that this attempt may change; and its input.
 
-    An entrypoint that returns a graph alone has the execution's inputs and the outputs of the
-    agents before it as the graph's input, by name. Raises ``EntrypointError``.
+    The entrypoint is a graph, or a function that makes one. One that returns a graph alone has
+    the execution's inputs and the outputs of the agents before it as the graph's input, by name.
+    Raises ``EntrypointError``.
     """
     assignment = session.assignment
-    build = load_entrypoint(entrypoint, assignment.import_paths)
-    wanted = wanted_arguments(
-        entrypoint, build, {"inputs": assignment.inputs, "outputs": assignment.outputs}
-    )
-    try:
-        built: Any = build(**wanted)
-        if inspect.isawaitable(built):
-            built = await built
-    except Exception as error:
-        reason = f"building the graph raised {type(error).__name__}: {error}"
-        raise EntrypointError(entrypoint, reason) from error
+    built: Any = load_entrypoint(entrypoint, assignment.import_paths, ready=(StateGraph, Pregel))
+    if not isinstance(built, StateGraph | Pregel):
+        built = await _made(session, entrypoint, built)
     given: Any = {**assignment.inputs, **assignment.outputs}
     if isinstance(built, tuple) and len(built) == 2:
         built, given = built
@@ -103,6 +97,19 @@ async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
         raise EntrypointError(entrypoint, _ASKS_A_PERSON)
     # The user may share a graph between executions, each with a checkpointer of its own.
     return copy.copy(built), given
+
+
+async def _made(session: Session, entrypoint: str, build: Callable[..., Any]) -> Any:
+    assignment = session.assignment
+    wanted = wanted_arguments(
+        entrypoint, build, {"inputs": assignment.inputs, "outputs": assignment.outputs}
+    )
+    try:
+        built = build(**wanted)
+        return await built if inspect.isawaitable(built) else built
+    except Exception as error:
+        reason = f"building the graph raised {type(error).__name__}: {error}"
+        raise EntrypointError(entrypoint, reason) from error
 
 
 def _output(agent: str, final: Any) -> Json:

@@ -114,9 +114,10 @@ def _arguments(tool: BaseTool, tool_input: Any, call_id: str | None) -> Json:
     """What a tool is called with, less what LangGraph gives it besides. Raises the tool's own
     error for arguments that do not fit: the tool has not been run then."""
     tool._parse_input(tool_input, call_id)
-    if not isinstance(tool_input, dict):
-        return to_jsonable_python(tool_input, fallback=repr)
-    return to_jsonable_python(tool._filter_injected_args(tool_input), fallback=repr)
+    if isinstance(tool_input, dict):
+        tool_input = tool._filter_injected_args(tool_input)
+    # A thing that JSON cannot carry is named by what it is: where it lies would differ each time.
+    return to_jsonable_python(tool_input, fallback=lambda thing: f"<{type(thing).__qualname__}>")
 
 
 class _Bubble:

@@ -18,7 +18,7 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import InjectedState, ToolNode, tools_condition
-from langgraph.types import Command, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
 from omium.frameworks.effect import effect_key
@@ -342,6 +342,67 @@ def tools_by_hand() -> Any:
     return chain(("node", node))
 
 
+# ---------------------------------------------------------------------- failures
+
+_failed: set[str] = set()
+
+
+def once(till: str) -> None:
+    """Raise the first time that it is called for a gate."""
+    if till not in _failed:
+        _failed.add(till)
+        raise RuntimeError("not yet")
+
+
+def failing_route() -> Any:
+    """A node that has written its part when the choice of the next one fails."""
+
+    def route(state: Said) -> str:
+        once(state["till"])
+        return "next"
+
+    builder = StateGraph(Said)
+    builder.add_node("ask", asking("Say one."))
+    builder.add_node("next", noting("next"))
+    builder.add_edge(START, "ask")
+    builder.add_conditional_edges("ask", route, ["next"])
+    return builder
+
+
+def retried() -> Any:
+    """A node that LangGraph itself tries again, with the same question."""
+    ask = asking("Say one.")
+
+    async def node(state: Said) -> dict[str, Any]:
+        said = await ask(state)
+        once(state["till"])
+        await asyncio.to_thread(gate_of(state["till"]).hold, "tried")
+        return said
+
+    builder = StateGraph(Said)
+    policy = RetryPolicy(initial_interval=0.0, jitter=False, retry_on=RuntimeError)
+    builder.add_node("node", node, retry_policy=policy)
+    builder.add_edge(START, "node")
+    return builder
+
+
+def handled() -> Any:
+    """A node that fails, and the node that handles it, which is held."""
+
+    async def fails(state: Said) -> dict[str, Any]:
+        gate_of(state["till"]).note("fails")
+        raise RuntimeError("no luck")
+
+    def handler(state: Said) -> dict[str, Any]:
+        gate_of(state["till"]).hold("handler")
+        return {"said": ["handled"]}
+
+    builder = StateGraph(Said)
+    builder.add_node("fails", fails, error_handler=handler)
+    builder.add_edge(START, "fails")
+    return builder
+
+
 # ---------------------------------------------------------------------- inputs and outputs
 
 
@@ -376,6 +437,23 @@ async def made_on_a_loop(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any
         return {"said": [f"{inputs['topic']} after {outputs}"]}
 
     return chain(("node", node)).compile(checkpointer=InMemorySaver())
+
+
+class Opaque(BaseModel):
+    word: str
+
+
+def opaque() -> Any:
+    """Keeps a model that the schema of its state does not name."""
+
+    def node(state: Judged) -> dict[str, Any]:
+        return {"before": {"deep": [Opaque(word="x")]}}
+
+    return chain(("node", node), state=Judged)
+
+
+ready = chain(("node", lambda state: {"output": state["case"]}), state=Judged)
+ready_compiled = ready.compile()
 
 
 def upper() -> Any:

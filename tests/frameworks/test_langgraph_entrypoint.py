@@ -68,6 +68,13 @@ async def test_an_entrypoint_may_take_both_and_bring_a_checkpointer_of_its_own(
     assert len(events_of(entries, "step.completed")) == 1
 
 
+@pytest.mark.parametrize("name", ["ready", "ready_compiled"])
+async def test_an_entrypoint_may_be_the_graph_itself(tmp_path: Path, name: str) -> None:
+    async with graph_stage(tmp_path) as s:
+        execution_id = await s.submit(workflow(graph(name), tools=[]), {"case": "x", "other": 1})
+        assert await s.result(execution_id) == "x"
+
+
 async def test_executions_side_by_side_share_a_process_and_no_state(tmp_path: Path) -> None:
     async with graph_stage(tmp_path) as s:
         with gate() as till:
@@ -92,6 +99,7 @@ async def test_executions_side_by_side_share_a_process_and_no_state(tmp_path: Pa
         ("missing", "entrypoint", "has no 'missing'"),
         ("tests.frameworks.no_such:graph", "entrypoint", "No module named"),
         ("leaves", "agent", "SystemExit"),
+        ("opaque", "agent", "the state's 'before' holds a tests.frameworks.graphs.Opaque"),
     ],
 )
 async def test_what_cannot_be_run_says_why(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+from omium.execution.events import StepCompleted
 from omium.testing.script import Answer
 from tests.actors.gates import gate
+from tests.actors.stage import WAIT_S, Stage
 from tests.frameworks.crewai_stage import asked, events_of, in_turn, texts, workflow
 from tests.frameworks.langgraph_stage import LANGGRAPH, graph, graph_stage
 
@@ -35,6 +38,15 @@ async def test_supersteps_are_steps_and_are_not_repeated_after_a_kill(tmp_path: 
 
 def contents(*texts: str) -> list[Any]:
     return in_turn(*(Answer(content=text) for text in texts))
+
+
+async def until_kept(s: Stage, execution_id: Any, tasks: int) -> None:
+    """Wait until the writes of so many tasks of an unfinished superstep are on record."""
+    async with asyncio.timeout(WAIT_S):
+        async for entry in s.client.events(execution_id):
+            event = entry.event
+            if isinstance(event, StepCompleted) and len(event.state.inline["writes"]) == tasks:
+                return
 
 
 async def test_a_second_round_is_given_no_answer_of_the_first(tmp_path: Path) -> None:
@@ -80,8 +92,8 @@ async def test_what_send_starts_has_a_place_each(tmp_path: Path) -> None:
         async with graph_stage(tmp_path, contents("a", "b", "c")) as s:
             flow = workflow(graph("sending"), tools=[])
             execution_id = await s.submit(flow, {"till": till.name})
-            await s.until(execution_id, "step.completed", 2)
             await till.reached(3)
+            await until_kept(s, execution_id, 2)
             s.kill()
             await till.reached(4)
             till.open()
@@ -160,7 +172,8 @@ async def test_tasks_of_the_functional_api_are_not_run_again(tmp_path: Path) -> 
             entries = await s.journal(execution_id)
     assert s.provider.received == 2
     steps = [e.step for e in events_of(entries, "step.completed")]
-    assert len(steps) == len(set(steps)) == 4
+    # The last task may be on record with the superstep that ends with it.
+    assert steps[:2] == ["0/ask.workflow.0", "0/ask.workflow.1"] and steps[-1] == "0"
 
 
 async def test_streamed_answers_are_journaled(tmp_path: Path) -> None:
@@ -176,3 +189,44 @@ async def test_streamed_answers_are_journaled(tmp_path: Path) -> None:
             bodies = asked(s)
     assert result["said"] == ["uno", "hold", "dos"]
     assert [body["stream"] for body in bodies] == [True, True]
+
+
+# ---------------------------------------------------------------------- failures
+
+
+async def test_a_node_that_failed_after_it_had_written_is_run_again(tmp_path: Path) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path, contents("uno")) as s:
+            flow = workflow(graph("failing_route", retries=1), tools=[])
+            result: Any = await s.result(await s.submit(flow, {"till": till.name}))
+            assert s.provider.received == 1
+    assert result["said"] == ["uno", "next"]
+
+
+async def test_a_node_that_langgraph_tries_again_asks_again(tmp_path: Path) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path, contents("uno", "dos")) as s:
+            flow = workflow(graph("retried"), tools=[])
+            execution_id = await s.submit(flow, {"till": till.name})
+            await till.reached()
+            s.kill()
+            await till.reached(2)
+            till.open()
+            result: Any = await s.result(execution_id)
+            # The first attempt asked twice; the second one got by with the first answer.
+            assert s.provider.received == 2
+    assert result["said"] == ["uno"]
+
+
+async def test_a_failure_that_is_handled_is_not_repeated(tmp_path: Path) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path) as s:
+            flow = workflow(graph("handled"), tools=[])
+            execution_id = await s.submit(flow, {"till": till.name})
+            await till.reached(2)
+            s.kill()
+            await till.reached(3)
+            till.open()
+            result: Any = await s.result(execution_id)
+    assert till.notes == ["fails", "handler", "handler"]
+    assert result["said"] == ["handled"]
