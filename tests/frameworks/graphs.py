@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langchain_openai import ChatOpenAI
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
+from tests.frameworks.saver_graphs import appended
 
 
 def model(**fields: Any) -> ChatOpenAI:
@@ -550,3 +552,56 @@ def everything(inputs: dict[str, Any]) -> Any:
 
     builder.add_conditional_edges("below", again, ["left", "right", END])
     return builder, {"said": []}
+
+
+# ---------------------------------------------------------------------- kinds of memory
+
+
+class Long(TypedDict):
+    till: str
+    n: int
+    log: Annotated[list[str], DeltaChannel(appended, snapshot_frequency=3)]
+
+
+def delta() -> Any:
+    """Eight rounds that write to a delta channel; held in the fifth, before it writes."""
+
+    def add(state: Long) -> dict[str, Any]:
+        n = state.get("n", 0) + 1
+        if n == 5:
+            gate_of(state["till"]).hold(list(state["log"]))
+        return {"n": n, "log": [f"add {n}"]}
+
+    builder = StateGraph(Long)
+    builder.add_node("add", add)
+    builder.add_edge(START, "add")
+    builder.add_conditional_edges("add", lambda state: "add" if state["n"] < 8 else END)
+    return builder
+
+
+def remembering() -> Any:
+    """A subgraph that keeps its own count from one round to the next."""
+
+    def count(state: Inner) -> dict[str, Any]:
+        return {"count": state.get("count", 0) + 1}
+
+    child = chain(("count", count), state=Inner).compile(checkpointer=True)
+
+    async def below(state: Said) -> dict[str, Any]:
+        counted = await child.ainvoke({"seen": "again"})
+        return {"said": [str(counted["count"])]}
+
+    builder = StateGraph(Said)
+    builder.add_node("below", below)
+    builder.add_node("hold", holding("hold"))
+    builder.add_edge(START, "below")
+    builder.add_edge("below", "hold")
+    builder.add_conditional_edges(
+        "hold", lambda state: "below" if len(state["said"]) < 6 else END, ["below", END]
+    )
+    return builder
+
+
+class Inner(TypedDict):
+    seen: str
+    count: int

@@ -191,6 +191,36 @@ async def test_streamed_answers_are_journaled(tmp_path: Path) -> None:
     assert [body["stream"] for body in bodies] == [True, True]
 
 
+async def test_a_delta_channel_is_whole_after_a_kill(tmp_path: Path) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path) as s:
+            execution_id = await s.submit(workflow(graph("delta"), tools=[]), {"till": till.name})
+            await till.reached()
+            s.kill()
+            await till.reached(2)
+            till.open()
+            result: Any = await s.result(execution_id)
+            entries = await s.journal(execution_id)
+    assert till.notes == [["add 1", "add 2", "add 3", "add 4"]] * 2
+    assert result["log"] == [f"add {n}" for n in range(1, 9)]
+    # Of the thread, no more is carried along than is needed.
+    kept = [e.state.inline["checkpoints"] for e in events_of(entries, "step.completed")]
+    assert {len(checkpoints) for checkpoints in kept} == {1}
+
+
+async def test_a_subgraph_remembers_across_rounds_and_a_kill(tmp_path: Path) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path) as s:
+            flow = workflow(graph("remembering"), tools=[])
+            execution_id = await s.submit(flow, {"till": till.name})
+            await till.reached()
+            s.kill()
+            await till.reached(2)
+            till.open()
+            result: Any = await s.result(execution_id)
+    assert result["said"] == ["1", "hold", "2", "hold", "3", "hold"]
+
+
 # ---------------------------------------------------------------------- failures
 
 
