@@ -20,7 +20,7 @@ from omium.definitions.schema_walk import properties, types
 from omium.definitions.templates import Reference, mistake, references
 from omium.types import Json
 
-KNOWN_FRAMEWORKS = ("crewai", "python")
+KNOWN_FRAMEWORKS = ("crewai", "langgraph", "python")
 RESERVED_NAMES = ("inputs",)
 MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
 

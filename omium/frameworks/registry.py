@@ -13,6 +13,7 @@ from omium.frameworks.protocol import Adapter
 _ADAPTERS: dict[str, tuple[str, str, str | None, str]] = {
     "python": ("omium.frameworks.plain", "PlainAdapter", None, ""),
     "crewai": ("omium.frameworks.crewai", "CrewAIAdapter", "crewai", "crewai"),
+    "langgraph": ("omium.frameworks.langgraph", "LangGraphAdapter", "langgraph", "langgraph"),
 }
 
 FRAMEWORKS = tuple(_ADAPTERS)
