@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from omium.errors import EntrypointError
@@ -40,3 +41,25 @@ def load_entrypoint(entrypoint: str, import_paths: Sequence[str] = ()) -> Callab
             entrypoint, f"{attribute!r} is a {type(found).__name__}, not a function"
         )
     return found
+
+
+def arguments_for(
+    entrypoint: str, build: Callable[..., Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What of ``given`` the parameters of ``build`` ask for, by name.
+
+    Raises ``EntrypointError`` where it needs one that is not given.
+    """
+    try:
+        parameters = inspect.signature(build).parameters
+    except (TypeError, ValueError) as error:
+        raise EntrypointError(entrypoint, f"its parameters cannot be told: {error}") from error
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for name, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind not in variadic
+        if needed and (name not in given or parameter.kind is parameter.POSITIONAL_ONLY):
+            raise EntrypointError(
+                entrypoint,
+                f"it takes {name!r}; it can be given {' and '.join(given)}, by these names",
+            )
+    return {name: value for name, value in given.items() if name in parameters}
