@@ -16,7 +16,7 @@ from autogen_core import ComponentLoader
 from pydantic import ValidationError
 
 from omium.definitions import Agent, strict
-from omium.definitions.components import SHAPES, component_problems
+from omium.definitions.components import SHAPES, Kind, component_problems
 from omium.definitions.problems import lines
 from omium.errors import ConfigError, DefinitionError
 from omium.frameworks.autogen_model import GatewayClient
@@ -26,6 +26,16 @@ from omium.types import Json
 
 _ASSISTANT = "autogen_agentchat.agents.AssistantAgent"
 _SELECTOR = "autogen_agentchat.teams.SelectorGroupChat"
+# What AutoGen's loader goes by where it takes an agent or a team.
+_TYPES: dict[Kind, str] = {
+    "team": "team",
+    "agent": "agent",
+    "model": "model",
+    "context": "chat_completion_context",
+    "memory": "memory",
+    "ending": "termination",
+    "format": "structured_message",
+}
 _NEEDS_MODEL = (_ASSISTANT, _SELECTOR, "autogen_agentchat.agents.SocietyOfMindAgent")
 
 
@@ -49,8 +59,9 @@ def subject_of_component(session: Session, component: dict[str, Json]) -> Team |
             for one in error.errors(include_url=False)
         ]
         raise DefinitionError(source, told) from error
-    except (ValueError, TypeError) as error:
-        raise DefinitionError(source, [str(error)]) from error
+    except Exception as error:
+        # AutoGen's validators take the shape of what they look at for granted.
+        raise DefinitionError(source, [f"{type(error).__name__}: {error}"]) from error
     return loaded
 
 
@@ -80,7 +91,7 @@ class _Preparation:
             config = self._assistant(config, answers=answer is not None)
         elif provider == _SELECTOR:
             config = {**_defaults(SelectorGroupChat), **config}
-        return {**component, "config": config}
+        return {**component, "component_type": _TYPES[shape.kind], "config": config}
 
     def _answer(
         self, provider: str, config: dict[str, Any], *, is_root: bool
@@ -116,6 +127,11 @@ class _Preparation:
         config = dict(config)
         names: list[str] = config.pop("tools", None) or []
         config.pop("workbench", None)
+        config["handoffs"] = [
+            # AutoGen's format has names, but its validator chokes on them.
+            {"target": handoff} if isinstance(handoff, str) else handoff
+            for handoff in config.get("handoffs") or ()
+        ]
         shaped = config.get("structured_message_factory")
         if shaped is not None:
             # AutoGen tells message types apart by this name.

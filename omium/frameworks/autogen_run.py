@@ -160,7 +160,8 @@ def _dumped(message: Any) -> Json:
 
 
 def _speakers(said: Sequence[Any]) -> str:
-    return ", ".join(dict.fromkeys(m.source for m in said if isinstance(m, BaseChatMessage)))
+    # Sorted, since who is the first of several side by side is chance.
+    return ", ".join(sorted({m.source for m in said if isinstance(m, BaseChatMessage)}))
 
 
 # ---------------------------------------------------------------------- the output
