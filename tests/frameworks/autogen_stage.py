@@ -22,6 +22,8 @@ from tests.actors.stage import Stage
 AUTOGEN = [
     # One worker of pytest's imports AutoGen, not each.
     pytest.mark.xdist_group("autogen"),
+    # AutoGen logs an answer that OpenAI's client has made a model of, which pydantic remarks on.
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
 
 TOOLS: list[dict[str, Any]] = [

@@ -118,7 +118,9 @@ def with_tools() -> AssistantAgent:
 
 def pair_with_tools() -> RoundRobinGroupChat:
     clerk = member("clerk", tools=TOOLS, reflect_on_tool_use=True)
-    return RoundRobinGroupChat([clerk, member("critic")], TextMentionTermination("APPROVE"))
+    return RoundRobinGroupChat(
+        [clerk, member("critic")], termination_condition=TextMentionTermination("APPROVE")
+    )
 
 
 class Register(Workbench):
@@ -172,7 +174,7 @@ class Register(Workbench):
 
 def with_register() -> RoundRobinGroupChat:
     clerk = member("clerk", workbench=Register(), reflect_on_tool_use=True)
-    return RoundRobinGroupChat([clerk], TextMentionTermination("closed"))
+    return RoundRobinGroupChat([clerk], termination_condition=TextMentionTermination("closed"))
 
 
 # ---------------------------------------------------------------------- agents inside agents
@@ -187,10 +189,14 @@ def with_inner_agents() -> RoundRobinGroupChat:
         member("inner_judge"),
         MessageFilterConfig(per_source=[PerSourceFilter(source="clerk", position="last", count=1)]),
     )
-    office = RoundRobinGroupChat([member("typist")], MaxMessageTermination(2), name="office")
+    office = RoundRobinGroupChat(
+        [member("typist")], termination_condition=MaxMessageTermination(2), name="office"
+    )
     society = SocietyOfMindAgent("society", office, client())
     return RoundRobinGroupChat(
-        [clerk, wrapped, society], TextMentionTermination("APPROVE"), max_turns=6
+        [clerk, wrapped, society],
+        termination_condition=TextMentionTermination("APPROVE"),
+        max_turns=6,
     )
 
 
@@ -203,7 +209,9 @@ def structured() -> RoundRobinGroupChat:
     """Its members answer in models of their own, of which AutoGen registers neither."""
     writer = member("writer", output_content_type=Note)
     critic = member("critic", output_content_type=Verdict)
-    return RoundRobinGroupChat([writer, critic], TextMentionTermination("good"))
+    return RoundRobinGroupChat(
+        [writer, critic], termination_condition=TextMentionTermination("good")
+    )
 
 
 def magentic() -> MagenticOneGroupChat:
