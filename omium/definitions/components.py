@@ -147,6 +147,7 @@ _HEAD = (
 )  # fmt: skip
 _SECRETS = ("api_key", "base_url", "organization", "default_headers")
 _REFUSED = {
+    "autogen_agentchat.agents.CodeExecutorAgent": "it runs code that no journal sees",
     "autogen_agentchat.agents.UserProxyAgent": "it asks a person, and a worker has none",
     "autogen_core.tools.FunctionTool": "it carries source code: name a declared tool instead",
 }
@@ -192,8 +193,11 @@ def _shape(
         return None, Problem(path=path, text=text, missing=provider is None)
     if provider in known:
         return SHAPES[provider], None
-    why = f" ({_REFUSED[provider]})" if provider in _REFUSED else did_you_mean(provider, known)
-    text = f"found {described(provider)}, expected one of {listed(known)}{why}"
+    if provider in _REFUSED:
+        text = f"found {described(provider)}, expected {wanted} but this: {_REFUSED[provider]}"
+    else:
+        close = did_you_mean(provider, known)
+        text = f"found {described(provider)}, expected one of {listed(known)}{close}"
     return None, Problem(path=path, text=text)
 
 

@@ -15,11 +15,12 @@ from autogen_agentchat.agents import AssistantAgent, CodeExecutorAgent, UserProx
 from autogen_agentchat.base import ChatAgent, Team
 from autogen_agentchat.messages import StructuredMessage
 from autogen_agentchat.teams import BaseGroupChat
+from autogen_core.models import ChatCompletionClient
 
 from omium.errors import EntrypointError
 from omium.frameworks.autogen_component import subject_of_component
-from omium.frameworks.autogen_model import GatewayClient
-from omium.frameworks.autogen_parts import Part, teams_of
+from omium.frameworks.autogen_model import close_idle_connections
+from omium.frameworks.autogen_parts import Part, teams_of, values_of
 from omium.frameworks.entrypoints import arguments_for, load_entrypoint
 from omium.frameworks.protocol import Session
 from omium.frameworks.threads import in_thread
@@ -115,12 +116,16 @@ def _refuse_shared(named: str, parts: list[Part]) -> None:
         _used.update({id(thing): thing for thing in things})
 
 
-async def close_model_clients(parts: list[Part]) -> None:
-    """Close the connections of the clients that were made for these parts alone."""
+async def let_go(parts: list[Part]) -> None:
+    """Close the connections that the model clients of these parts have kept.
+
+    A client of the user's may be shared with other teams: it stays usable, and what it has
+    under way goes on.
+    """
     clients = {
         id(value): value
         for part in parts
-        for value in vars(part.thing).values()
-        if isinstance(value, GatewayClient)
+        for _, value in values_of(part.thing)
+        if isinstance(value, ChatCompletionClient)
     }
-    await asyncio.gather(*(client.close() for client in clients.values()))
+    await asyncio.gather(*(close_idle_connections(client) for client in clients.values()))

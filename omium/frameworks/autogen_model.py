@@ -59,3 +59,16 @@ class GatewayClient(OpenAIChatCompletionClient):
         return super()._process_create_args(
             messages, tools, tool_choice, json_output, extra_create_args
         )
+
+
+async def close_idle_connections(client: Any) -> None:
+    """Close what an OpenAI client of AutoGen's keeps open for its next call.
+
+    Else it would be closed whenever the client is collected. Other clients are left alone.
+    """
+    web = getattr(getattr(client, "_client", None), "_client", None)
+    pool: Any = getattr(getattr(web, "_transport", None), "_pool", None)
+    connections: list[Any] = list(getattr(pool, "connections", ()))
+    for connection in connections:
+        if connection.is_idle():
+            await connection.aclose()

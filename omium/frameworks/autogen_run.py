@@ -19,7 +19,7 @@ from autogen_core import CancellationToken
 from omium.definitions import render
 from omium.errors import AgentError
 from omium.frameworks.answers import parsed_answer
-from omium.frameworks.autogen_build import check_parts, close_model_clients, subject_of
+from omium.frameworks.autogen_build import check_parts, let_go, subject_of
 from omium.frameworks.autogen_ending import Ending
 from omium.frameworks.autogen_parts import Part, parts_of
 from omium.frameworks.autogen_state import load_parts, save_parts
@@ -27,6 +27,9 @@ from omium.frameworks.autogen_tools import journal_tools
 from omium.frameworks.autogen_turns import Turns
 from omium.frameworks.protocol import Session
 from omium.types import Json
+
+TURNS_MAX = 1_000
+"""A team that has not ended after so many turns never will."""
 
 _AFTER_A_TURN = "Maximum number of turns 1 reached."
 """How a team says that it stopped because it was told to, and not for a reason of its own."""
@@ -51,7 +54,7 @@ async def run_agent(session: Session) -> Json:
             return await _Conversation(session, root, parts, turns).run(task, saved)
         return await _at_once(session, root, parts, turns, task)
     finally:
-        await close_model_clients(parts)
+        await let_go(parts)
 
 
 def _task(session: Session) -> list[BaseChatMessage]:
@@ -125,6 +128,12 @@ class _Conversation:
     async def _turn(self) -> str | None:
         """Make a turn, and commit it. Why it was the last one; None where it was not."""
         number = len(self._said)
+        if number >= TURNS_MAX:
+            name = self._session.assignment.agent.name
+            raise AgentError(
+                f"agent {name!r} made {TURNS_MAX} turns and did not end: give its team a "
+                "termination condition that it meets, or max_turns"
+            )
         step = str(number)
         await self._session.start_step(step)
         act = partial(self._act, self._task if number == 0 else [])
@@ -143,7 +152,7 @@ class _Conversation:
             "answer": None if reason is None else _answer(self._session, self._messages()),
             "parts": await save_parts(self._parts),
         }
-        await self._session.complete_step(step, state, _speakers(said))
+        await self._session.complete_step(step, state, self._speakers(said))
         return reason
 
     def _act(self, task: Sequence[BaseChatMessage], token: CancellationToken) -> Any:
@@ -151,17 +160,18 @@ class _Conversation:
             task=list(task) or None, cancellation_token=token, output_task_messages=False
         )
 
+    def _speakers(self, said: Sequence[Any]) -> str:
+        """Who spoke: participants, or the members of one that is a team."""
+        sources = {m.source for m in said if isinstance(m, BaseChatMessage)}
+        # Sorted, since who is the first of several side by side is chance.
+        return ", ".join(sorted(sources.intersection(self._team._participant_names) or sources))
+
     def _messages(self) -> list[Any]:
         return [*self._task, *(message for turn in self._said for message in turn)]
 
 
 def _dumped(message: Any) -> Json:
     return dict(message.dump())
-
-
-def _speakers(said: Sequence[Any]) -> str:
-    # Sorted, since who is the first of several side by side is chance.
-    return ", ".join(sorted({m.source for m in said if isinstance(m, BaseChatMessage)}))
 
 
 # ---------------------------------------------------------------------- the output

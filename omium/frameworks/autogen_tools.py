@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from omium.definitions import Tool
-from omium.errors import ConfigError, EntrypointError, ToolError
+from omium.errors import AgentError, ConfigError, EntrypointError, ToolError
 from omium.frameworks.autogen_parts import Part, values_of
 from omium.frameworks.autogen_turns import Turns
 from omium.frameworks.entrypoints import load_entrypoint
@@ -68,7 +68,9 @@ class DeclaredTool(FunctionTool):
     component_provider_override = "omium.frameworks.autogen_tools.DeclaredTool"
 
     def return_value_as_string(self, value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        # AutoGen asks for it while it is still what the function returned.
+        plain = _as_json(value)
+        return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def journal_tools(session: Session, turns: Turns, parts: list[Part]) -> None:
@@ -219,10 +221,6 @@ def _as_json(value: Any) -> Json:
         ) from error
 
 
-class _Failed(Exception):
-    """A workbench reports that a tool failed."""
-
-
 class JournaledWorkbench(Workbench):
     """A workbench of any kind, such as one of an MCP server, whose calls are journaled."""
 
@@ -246,7 +244,7 @@ class JournaledWorkbench(Workbench):
         async def run(_: str) -> Json:
             result = await self.inner.call_tool(name, arguments, cancellation_token, call_id)
             if result.is_error:
-                raise _Failed(result.to_text())
+                raise AgentError(result.to_text())
             return result.model_dump(mode="json")
 
         try:

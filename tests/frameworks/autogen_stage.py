@@ -28,7 +28,9 @@ AUTOGEN = [
 
 TOOLS: list[dict[str, Any]] = [
     {"name": name, "function": f"tests.frameworks.team_tools:{name}", "idempotent": name == "noted"}
-    for name in ("rate", "rate_async", "held", "noted", "broken", "unfit", "leaves", "unknown_type")
+    for name in (
+        "rate", "rate_async", "lend", "held", "noted", "broken", "unfit", "leaves", "unknown_type",
+    )
 ] + [
     {"name": "held_again", "function": "tests.frameworks.team_tools:held", "idempotent": True},
 ]  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
+
+from pydantic import BaseModel
 
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
@@ -16,6 +19,17 @@ def rate(principal: float, interest: float, years: float = 1) -> dict[str, float
 async def rate_async(principal: float, interest: float) -> dict[str, float]:
     """Compute a rate, on a loop."""
     return rate(principal, interest)
+
+
+class Loan(BaseModel):
+    principal: float
+    starts: date
+
+
+def lend(loan: Loan, note: str = "é") -> Loan:
+    """Lend, a year later."""
+    assert note == "é"
+    return loan.model_copy(update={"starts": loan.starts.replace(year=loan.starts.year + 1)})
 
 
 def held(till: str) -> str:

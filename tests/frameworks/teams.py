@@ -295,7 +295,7 @@ def runs_code() -> CodeExecutorAgent:
     class Executor:
         timeout = 1
 
-    return CodeExecutorAgent("coder", Executor())  # pyright: ignore
+    return CodeExecutorAgent("coder", Executor(), approval_func=print)  # pyright: ignore
 
 
 def own_runtime() -> RoundRobinGroupChat:

@@ -78,7 +78,7 @@ async def test_its_calls_and_tools_are_journaled_and_not_repeated_after_a_kill(
     intents = [e for e in events_of(entries, "call.intended") if e.key.kind == "tool"]
     assert {e.key.name: e.idempotent for e in intents} == {"note_it": False, "hold_it": True}
     assert intents[0].request.inline == {"till": till.name, "amount": 2}
-    assert [e.key.scope for e in intents] == ["0|clerk", "2|clerk"]
+    assert {e.key.scope for e in intents} == {"0|clerk", "2|clerk"}
     # A model of the user's is shown as AutoGen shows it.
     assert '{"amount": 2, "text": "noted"}' in texts(bodies[1])
     assert {e.served_by for e in events_of(entries, "call.completed")} >= {"openai/scripted"}
@@ -171,7 +171,7 @@ async def test_a_workbench_of_the_users_is_journaled_and_its_state_kept(
             assert await s.result(execution_id) == "closed"
             said = [texts(body) for body in asked(s)]
             entries = await s.journal(execution_id)
-    assert "tool 'ring': _Failed" not in said[1] and "no such till" in said[1]
+    assert "tool 'ring': no such till" in said[1]
     assert "rung 2" in said[5]
     assert len(events_of(entries, "call.failed")) == 1
 
@@ -213,13 +213,9 @@ async def test_agents_inside_agents_have_scopes_and_states_of_their_own(
             assert await s.result(execution_id) == "judged, APPROVE"
             entries = await s.journal(execution_id)
             bodies = asked(s)
-    assert [name for _, name in steps_of(entries)] == [
-        "clerk",
-        "judge",
-        "society",
-        "clerk",
-        "judge",
-    ]
+    # A wrapped agent speaks under its own name.
+    names = [name for _, name in steps_of(entries)]
+    assert names == ["clerk", "inner_judge", "society", "clerk", "inner_judge"]
     assert {scope.partition("|")[2] for scope in scopes_of(entries)} == {
         "clerk",
         "clerk/helper",

@@ -313,6 +313,17 @@ async def test_the_limit_of_turns_is_of_all_attempts_together(tmp_path: Path) ->
             assert len(steps_of(await s.journal(execution_id))) == 3
 
 
+async def test_a_team_that_never_ends_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with team_stage(tmp_path, [Rule(answer=Answer(content="said"))]) as s:
+        monkeypatch.setattr("omium.frameworks.autogen_run.TURNS_MAX", 3)
+        execution_id = await s.submit(workflow(of_component(pair(None))))
+        with pytest.raises(ExecutionFailed, match="made 3 turns and did not end"):
+            await s.result(execution_id)
+        assert s.provider.received == 3
+
+
 async def test_a_task_that_meets_the_condition_is_answered_by_nobody(tmp_path: Path) -> None:
     async with team_stage(tmp_path) as s:
         flow = workflow(of_component(pair(APPROVED), task="I APPROVE."))
