@@ -19,7 +19,7 @@ from autogen_core.models import ChatCompletionClient
 
 from omium.errors import EntrypointError
 from omium.frameworks.autogen_component import subject_of_component
-from omium.frameworks.autogen_model import close_idle_connections
+from omium.frameworks.autogen_model import close_connections
 from omium.frameworks.autogen_parts import Part, teams_of, values_of
 from omium.frameworks.entrypoints import arguments_for, load_entrypoint
 from omium.frameworks.protocol import Session
@@ -128,4 +128,4 @@ async def let_go(parts: list[Part]) -> None:
         for _, value in values_of(part.thing)
         if isinstance(value, ChatCompletionClient)
     }
-    await asyncio.gather(*(close_idle_connections(client) for client in clients.values()))
+    await asyncio.gather(*(close_connections(client) for client in clients.values()))

@@ -61,11 +61,15 @@ class GatewayClient(OpenAIChatCompletionClient):
         )
 
 
-async def close_idle_connections(client: Any) -> None:
-    """Close what an OpenAI client of AutoGen's keeps open for its next call.
+async def close_connections(client: Any) -> None:
+    """Close what an OpenAI client of AutoGen's keeps open for its next call, and all that one
+    of ours has open.
 
     Else it would be closed whenever the client is collected. Other clients are left alone.
     """
+    if isinstance(client, GatewayClient):
+        await client.close()
+        return
     web = getattr(getattr(client, "_client", None), "_client", None)
     pool: Any = getattr(getattr(web, "_transport", None), "_pool", None)
     connections: list[Any] = list(getattr(pool, "connections", ()))

@@ -22,7 +22,6 @@ from autogen_agentchat.agents import (
 from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import (
     FunctionalTermination,
-    MaxMessageTermination,
     TextMentionTermination,
     TimeoutTermination,
 )
@@ -189,9 +188,7 @@ def with_inner_agents() -> RoundRobinGroupChat:
         member("inner_judge"),
         MessageFilterConfig(per_source=[PerSourceFilter(source="clerk", position="last", count=1)]),
     )
-    office = RoundRobinGroupChat(
-        [member("typist")], termination_condition=MaxMessageTermination(2), name="office"
-    )
+    office = RoundRobinGroupChat([member("typist")], max_turns=1, name="office")
     society = SocietyOfMindAgent("society", office, client())
     return RoundRobinGroupChat(
         [clerk, wrapped, society],
