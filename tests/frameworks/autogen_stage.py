@@ -20,6 +20,7 @@ from omium.testing.scripted import ScriptedProvider
 from tests.actors.stage import Stage
 
 AUTOGEN = [
+    pytest.mark.autogen,
     # One worker of pytest's imports AutoGen, not each.
     pytest.mark.xdist_group("autogen"),
     # AutoGen logs an answer that OpenAI's client has made a model of, which pydantic remarks on.
