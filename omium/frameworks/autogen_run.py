@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage, StructuredMessage, TextMessage
 from autogen_agentchat.teams import BaseGroupChat, MagenticOneGroupChat
-from autogen_core import CancellationToken
 
 from omium.definitions import render
 from omium.errors import AgentError
@@ -24,7 +22,7 @@ from omium.frameworks.autogen_ending import Ending
 from omium.frameworks.autogen_parts import Part, parts_of
 from omium.frameworks.autogen_state import load_parts, save_parts
 from omium.frameworks.autogen_tools import journal_tools
-from omium.frameworks.autogen_turns import Turns
+from omium.frameworks.autogen_turns import Turns, run_through
 from omium.frameworks.protocol import Session
 from omium.types import Json
 
@@ -71,11 +69,7 @@ async def _at_once(
 ) -> Json:
     """Run an agent, or a team that cannot be stopped on its way, in one step."""
     await session.start_step("0", root.name)
-
-    def act(token: CancellationToken) -> Any:
-        return root.run(task=task or None, cancellation_token=token, output_task_messages=False)
-
-    result: TaskResult = await turns.run("0", act)
+    result = await turns.run("0", partial(run_through, root, task))
     answer = _answer(session, result.messages)
     state = {
         "stop_reason": result.stop_reason or "it answered",
@@ -136,8 +130,8 @@ class _Conversation:
             )
         step = str(number)
         await self._session.start_step(step)
-        act = partial(self._act, self._task if number == 0 else [])
-        result = await self._turns.run(step, act)
+        task = self._task if number == 0 else []
+        result = await self._turns.run(step, partial(run_through, self._team, task))
         # What the manager says of its choice of speakers is part of no turn.
         said = [message for message in result.messages if message.source != self._manager]
         self._said.append(said)
@@ -154,11 +148,6 @@ class _Conversation:
         }
         await self._session.complete_step(step, state, self._speakers(said))
         return reason
-
-    def _act(self, task: Sequence[BaseChatMessage], token: CancellationToken) -> Any:
-        return self._team.run(
-            task=list(task) or None, cancellation_token=token, output_task_messages=False
-        )
 
     def _speakers(self, said: Sequence[Any]) -> str:
         """Who spoke: participants, or the members of one that is a team."""

@@ -9,10 +9,11 @@ appears, the code that raised it is held, and the turn is taken down from outsid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from autogen_agentchat.base import TaskResult
+from autogen_agentchat.messages import BaseChatMessage
 from autogen_core import CancellationToken
 
 from omium.errors import AgentError, Control, ToolError
@@ -21,8 +22,24 @@ from omium.frameworks.protocol import Session, ToolRun
 from omium.types import Json
 
 Act = Callable[[CancellationToken], Coroutine[Any, Any, TaskResult]]
+Messages = Sequence[BaseChatMessage]
 
 _LOOK_AGAIN_S = 0.02
+
+
+async def run_through(thing: Any, task: Messages, token: CancellationToken) -> TaskResult:
+    """Run a team or an agent by its stream, which is what is watched; without a task it goes
+    on with what it has."""
+    result: TaskResult | None = None
+    stream = thing.run_stream(
+        task=list(task) or None, cancellation_token=token, output_task_messages=False
+    )
+    async for message in stream:
+        if isinstance(message, TaskResult):
+            result = message
+    if result is None:
+        raise AgentError(f"{type(thing).__name__} {thing.name!r} ended without a result")
+    return result
 
 
 class Turns:
@@ -35,9 +52,10 @@ class Turns:
         self._calls: set[asyncio.Task[Json]] = set()
         self._told: set[asyncio.Task[Any]] = set()
         self._held: set[asyncio.Future[None]] = set()
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._noted: Exception | None = None
+        self._is_over = False
         for part in parts:
             self._watch(part)
 
@@ -50,16 +68,15 @@ class Turns:
         of the turn is at work any more.
         """
         self._step, self._error, self._noted = step, None, None
+        self._is_over = False
         self._told.clear()
-        self._ended.clear()
+        ended = self._ended = asyncio.get_running_loop().create_future()
         token = CancellationToken()
         with self._session.in_step(step):
             work = asyncio.ensure_future(act(token))
-        ended = asyncio.ensure_future(self._ended.wait())
         try:
             await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended.cancel()
             if not work.done() or self._error is not None:
                 await self._take_down(work, token)
         if self._error is not None:
@@ -75,6 +92,7 @@ class Turns:
     async def _take_down(self, work: asyncio.Task[TaskResult], token: CancellationToken) -> None:
         """Stop all that the turn has at work, and wait for its end: a function in a thread
         cannot be stopped, and must not be left behind."""
+        self._is_over = True
         token.cancel()
         while True:
             running = {task for task in (work, *self._calls) if not task.done()}
@@ -108,7 +126,8 @@ class Turns:
         """End the turn with ``error``. Holds the caller until the turn is taken down."""
         if self._error is None:
             self._error = error
-        self._ended.set()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         held = asyncio.get_running_loop().create_future()
         self._held.add(held)
         try:
@@ -159,7 +178,12 @@ class Turns:
 
     async def raised(self, error: BaseException, part: Part) -> None:
         """Take note of what a part raised. Returns where AutoGen may go on with it."""
-        if isinstance(error, Control):
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if not self._is_over and (task is None or not task.cancelling()):
+                # AutoGen would go on waiting for who is not there any more.
+                await self.end(AgentError(f"agent {part.path!r} was cancelled from within"))
+        elif isinstance(error, Control):
             await self.end(error)
         elif isinstance(error, SystemExit):
             # It would end the event loop and all in it.
@@ -192,9 +216,9 @@ class _Watched:
         with self._turns.place(self._part.path):
             try:
                 return await anext(self._stream)
-            except (StopAsyncIteration, asyncio.CancelledError):
+            except StopAsyncIteration:
                 raise
-            except (Exception, SystemExit, Control) as error:
+            except (Exception, SystemExit, Control, asyncio.CancelledError) as error:
                 await self._turns.raised(error, self._part)
                 raise
 

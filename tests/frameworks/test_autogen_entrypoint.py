@@ -167,6 +167,8 @@ async def test_a_workbench_of_the_users_is_journaled_and_its_state_kept(
             till.close()
             await till.reached(2)
             s.kill()
+            # Not before the next attempt: the first one may still be able to tell its result.
+            await till.reached(3)
             till.open()
             assert await s.result(execution_id) == "closed"
             said = [texts(body) for body in asked(s)]
