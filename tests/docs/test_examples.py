@@ -76,7 +76,7 @@ def test_the_guide_has_every_setting() -> None:
     given = tomllib.loads(block.text)
     expected = set(Settings.model_fields) - _ELSEWHERE
     assert set(given) == expected
-    for table in ("s3", "ray", "pool", "embedded"):
+    for table in ("s3", "ray", "pool", "service", "embedded"):
         kind: Any = Settings.model_fields[table].annotation
         names = {f"{table}.{name}" for name in kind.model_fields} - _SECRET
         assert {f"{table}.{name}" for name in given[table]} == names
