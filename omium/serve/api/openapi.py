@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from omium.definitions import Workflow
 from omium.serve.api.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX, Problem
-from omium.serve.api.route import SCOPE_FIELD, SECURITY_SCHEME
+from omium.serve.api.route import NO_SCOPE, SCOPE_FIELD, SECURITY_SCHEME
 
 DESCRIPTION = """\
 Runs multi-agent workflows durably. Every error is an `application/problem+json` (RFC 9457)
@@ -76,13 +76,14 @@ def _complete(document: dict[str, Any]) -> None:
 def _errors(operation: dict[str, Any], method: str, path: str) -> None:
     responses: dict[str, Any] = operation["responses"]
     wanted = dict(_ALWAYS)
-    if operation.get(SCOPE_FIELD) is not None:
+    scope = operation[SCOPE_FIELD]
+    if scope != NO_SCOPE:
         wanted |= _ANY | _SCOPED
     if method == "post":
         wanted |= {status: _TEXTS[status] for status in (400, 413)}
     for status, text in wanted.items():
         responses.setdefault(str(status), {"description": text})
-    if operation.get(SCOPE_FIELD) is None:
+    if scope == NO_SCOPE:
         responses.pop("422", None)
     for status, response in responses.items():
         if int(status) < 400:
@@ -93,8 +94,7 @@ def _errors(operation: dict[str, Any], method: str, path: str) -> None:
             text = {"schema": {"type": "string"}, "description": "`Bearer`, and what is wrong."}
             response["headers"] = {"WWW-Authenticate": text}
     operation["responses"] = dict(sorted(responses.items()))
-    scope = operation.get(SCOPE_FIELD)
-    if scope is not None:
+    if scope != NO_SCOPE:
         said = operation.get("description", "")
         operation["description"] = f"{said}\n\nNeeds the scope `{scope}`.".strip()
 

@@ -21,6 +21,7 @@ from omium.serve.api.problems import ProblemError, limited, problem_of
 from omium.types import Json
 
 SCOPE_FIELD = "x-omium-scope"
+NO_SCOPE = "none"
 SECURITY_SCHEME = "ApiKey"
 INTEGER_BITS_MAX = 64
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
@@ -29,7 +30,7 @@ _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 def needs(scope: Scope | None, **extra: Any) -> dict[str, Any]:
     """What a route declares: the scope that a key must have, None for a route without keys."""
     security = [{SECURITY_SCHEME: []}] if scope is not None else []
-    return {SCOPE_FIELD: scope, "security": security, **extra}
+    return {SCOPE_FIELD: scope or NO_SCOPE, "security": security, **extra}
 
 
 class BoundedRequest(Request):
@@ -113,7 +114,7 @@ class ApiRoute(APIRoute):
         handler = super().get_route_handler()
         extra = self.openapi_extra or {}
         assert SCOPE_FIELD in extra, f"{self.path} does not say which scope it needs"
-        scope: Scope | None = extra[SCOPE_FIELD]
+        scope: Scope | None = extra[SCOPE_FIELD] if extra[SCOPE_FIELD] != NO_SCOPE else None
         wants_json = self.body_field is not None
         path = self.path_format
 
