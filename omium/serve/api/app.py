@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from omium.actors.client import Client
@@ -78,4 +79,14 @@ def create_app(
 
 async def _told(request: Request, error: Exception) -> Response:
     """What the framework refuses before any route is reached: paths and methods."""
-    return problem_of(error).response(request.scope["path"])
+    problem = problem_of(error)
+    if problem.status_code == 405:
+        problem.headers = {"Allow": ", ".join(_methods_of(request))}
+    return problem.response(request.scope["path"])
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods that a path takes. The framework names those of its first route alone."""
+    path = request.scope["path"]
+    routes = [route for route in request.app.routes if isinstance(route, APIRoute)]
+    return sorted({m for r in routes if r.path_regex.fullmatch(path) for m in r.methods or ()})

@@ -78,7 +78,8 @@ async def diff_checkpoints(
     execution_id: s.ExecutionIdPath,
     index: s.IndexPath,
     other: Annotated[
-        int, Path(ge=1, le=2**62, description="The journal index of another one.", examples=[14])
+        int,
+        Path(ge=1, le=s.INDEX_MAX, description="The journal index of another one.", examples=[14]),
     ],
 ) -> Response:
     """Say what changed between two checkpoints: a JSON Patch (RFC 6902) that turns the state

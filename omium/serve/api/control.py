@@ -94,13 +94,15 @@ async def resume(
     `retry` makes the call in question again, `answer` takes `answer` for its result, `fail`
     lets it have failed.
     """
-    by, wanted = caller_of(request).name, body or s.Resumption()
+    by = caller_of(request).name
+    decision = None if body is None or isinstance(body, s.Undecided) else body.decision
+    value = body.answer if isinstance(body, s.Answered) else None
     return await _done(
         request,
         execution_id,
         idempotency_key,
         lambda client, target, name: client.resume(
-            target, decision=wanted.decision, answer=wanted.answer, by=by, request=name
+            target, decision=decision, answer=value, by=by, request=name
         ),
     )
 

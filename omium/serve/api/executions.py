@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BeforeValidator
 
 from omium.actors.client import Client
 from omium.actors.messages import ExecutionView
@@ -29,6 +31,7 @@ QUERY_LABELS_MAX = 8
 WAIT_S = 30.0
 
 _ID_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyz_")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _LOCATION = {"Location": {"description": "Where it is.", "schema": {"type": "string"}}}
 _NOT_DONE: dict[str, Any] = {
     "model": s.Pending,
@@ -49,7 +52,20 @@ LabelQuery = Annotated[
         description="`name:value`; all must fit. May be repeated.",
     ),
 ]
-Time = Annotated[datetime | None, Query(description="RFC 3339, such as 2026-11-24T08:00:00Z.")]
+
+
+def _rfc3339(value: object) -> object:
+    # Left to itself pydantic takes seconds since 1970, and times without a zone.
+    if isinstance(value, str) and _RFC3339.fullmatch(value) is None:
+        raise ValueError("expected an RFC 3339 time with a zone, such as 2026-11-24T08:00:00Z")
+    return value
+
+
+Time = Annotated[
+    datetime | None,
+    BeforeValidator(_rfc3339),
+    Query(description="RFC 3339, such as 2026-11-24T08:00:00Z."),
+]
 
 
 def execution_id(text: str) -> ExecutionId:
@@ -129,9 +145,9 @@ async def list_executions(
         statuses=statuses or (),
         workflow=workflow,
         labels=dict(_pairs(labels or [])),
-        created_from_ms=_ms(created_from, "created_from"),
-        created_to_ms=_ms(created_to, "created_to"),
-        before=execution_id(cursor) if cursor else None,
+        created_from_ms=_ms(created_from),
+        created_to_ms=_ms(created_to),
+        before=cursor,
         limit=limit + 1,
     )
     page = rows[:limit]
@@ -255,9 +271,5 @@ def _pairs(labels: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _ms(time: datetime | None, name: str) -> int | None:
-    if time is None:
-        return None
-    if time.tzinfo is None:
-        raise ProblemError("invalid", f"query.{name}: expected a time zone, such as Z at the end")
-    return round(time.timestamp() * 1000)
+def _ms(time: datetime | None) -> int | None:
+    return round(time.timestamp() * 1000) if time is not None else None

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/executions/{execution_id}", tags=["journal"], rou
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 After = Annotated[
-    int, Query(ge=0, le=2**62, description="Only what has a journal index above this one.")
+    int, Query(ge=0, le=s.INDEX_MAX, description="Only what has a journal index above this one.")
 ]
 JournalLimit = Annotated[
     int,
@@ -69,14 +69,15 @@ async def get_blob(
     sha256: Annotated[
         str,
         Path(
-            max_length=64,
             description="The digest of a reference in the journal, in hex.",
             examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
         ),
     ],
     index: Annotated[
         int | None,
-        Query(ge=1, le=2**62, description="The entry with the reference. Saves looking for it."),
+        Query(
+            ge=1, le=s.INDEX_MAX, description="The entry with the reference. Saves looking for it."
+        ),
     ] = None,
 ) -> Response:
     """Get a value that the journal of this execution refers to. It never changes."""

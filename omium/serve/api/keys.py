@@ -14,9 +14,7 @@ from omium.serve.api.route import ApiRoute, BoundedRequest, answer, needs
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=ApiRoute)
 
-KeyIdPath = Annotated[
-    str, Path(max_length=64, description="The id of a key.", examples=["4fj2x7qa"])
-]
+KeyIdPath = Annotated[str, Path(description="The id of a key.", examples=["4fj2x7qa"])]
 
 
 @router.post(

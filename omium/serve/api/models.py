@@ -6,6 +6,7 @@ Passed on to the runtime's gateway, which routes and retries. Errors are problem
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,7 +21,9 @@ from omium.serve.api import schemas as s
 from omium.serve.api.context import Api, api_of
 from omium.serve.api.problems import KINDS, ProblemError, problem_of
 from omium.serve.api.route import ApiRoute, media_type, needs, read_json
+from omium.types import Json
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["models"], route_class=ApiRoute)
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -33,7 +36,7 @@ _BODY = {
                 "properties": {
                     "model": {"type": "string"},
                     "messages": {"type": "array", "items": {"type": "object"}},
-                    "stream": {"type": "boolean"},
+                    "stream": {"type": ["boolean", "null"]},
                 },
                 "required": ["model", "messages"],
             },
@@ -86,8 +89,7 @@ async def _completion(request: Request) -> Response:
     if media_type(request) != "application/json":
         raise ProblemError("unsupported_media_type", "send content-type: application/json")
     body = await request.body()
-    if not isinstance(read_json(body), dict):
-        raise ProblemError("malformed", "the body is no JSON object")
+    _check(read_json(body))
     # Nothing of the caller's headers goes on: the gateway trusts what it is told there.
     outgoing = api.http.build_request(
         "POST",
@@ -109,6 +111,19 @@ async def _completion(request: Request) -> Response:
         media_type=incoming.headers.get("content-type", "application/json"),
         background=BackgroundTask(incoming.aclose),
     )
+
+
+def _check(body: Json) -> None:
+    """Refuse what is no chat completion. Models and providers know the rest."""
+    if not isinstance(body, dict):
+        raise ProblemError("invalid", "body: expected an object")
+    if not isinstance(body.get("model"), str):
+        raise ProblemError("invalid", "body.model: expected the name of a model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        raise ProblemError("invalid", "body.messages: expected a list of objects")
+    if not isinstance(body.get("stream"), bool | None):
+        raise ProblemError("invalid", "body.stream: expected true or false")
 
 
 async def _passed(incoming: httpx.Response) -> AsyncIterator[bytes]:
@@ -133,6 +148,10 @@ async def _refused(incoming: httpx.Response) -> ProblemError:
     except (msgspec.DecodeError, KeyError, TypeError, ValueError):
         message, kind = f"the gateway answered {incoming.status_code}", "unavailable"
     status = incoming.status_code
+    if kind in ("input", "config"):
+        # The request was looked at here: what the gateway misses is the service's own.
+        log.warning("the gateway refused a completion: %s", message)
+        return ProblemError("config", "the service cannot load this model")
     if kind not in KINDS or KINDS[kind].status == 500:
         kind = "model_refused"
     if status in (401, 403, 407):

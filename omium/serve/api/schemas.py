@@ -17,14 +17,17 @@ from omium.types import Status
 PAGE_MAX = 200
 JOURNAL_PAGE_MAX = 100
 LABELS_MAX = 16
+INDEX_MAX = 2**53 - 1
+"""The largest integer that JSON carries unharmed everywhere (RFC 8259, section 6)."""
+
 SIGNAL_NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,62}$"
 _AN_EXECUTION = "ex_0kq3c8m0v1f2r4t6y"
 
 ExecutionIdPath: TypeAlias = Annotated[
-    str, Path(max_length=64, description="The id of an execution.", examples=[_AN_EXECUTION])
+    str, Path(description="The id of an execution.", examples=[_AN_EXECUTION])
 ]
 IndexPath: TypeAlias = Annotated[
-    int, Path(ge=1, le=2**62, description="The journal index of a checkpoint.", examples=[9])
+    int, Path(ge=1, le=INDEX_MAX, description="The journal index of a checkpoint.", examples=[9])
 ]
 Limit: TypeAlias = Annotated[
     int, Query(ge=1, le=PAGE_MAX, description=f"At most so many; {PAGE_MAX} at the most.")
@@ -241,11 +244,24 @@ class Remark(Body):
     detail: ShortText = Field(default="", description="Why, for whoever reads the journal.")
 
 
-class Resumption(Body):
-    """A decision goes with an execution that waits for one about a call."""
+class Undecided(Body):
+    """Go on. For an execution that waits for no decision."""
 
-    decision: Literal["retry", "answer", "fail"] | None = None
-    answer: JsonValue = Field(default=None, description="Goes with the decision `answer`.")
+
+class Decided(Body):
+    """Go on, with a decision about the call that the execution waits for."""
+
+    decision: Literal["retry", "fail"]
+
+
+class Answered(Body):
+    """Go on, with `answer` for the result of the call that the execution waits for."""
+
+    decision: Literal["answer"]
+    answer: JsonValue
+
+
+Resumption: TypeAlias = Answered | Decided | Undecided
 
 
 class SignalBody(Body):
@@ -264,7 +280,7 @@ class ForkBody(Body):
         json_schema_extra={"example": {"at": 9, "changes": {"inputs.interest": 900}}}
     )
 
-    at: Annotated[int, Field(ge=1, le=2**62)] = Field(description="A journal index.")
+    at: Annotated[int, Field(ge=1, le=INDEX_MAX)] = Field(description="A journal index.")
     changes: Annotated[
         dict[Annotated[str, StringConstraints(min_length=1, max_length=500)], JsonValue],
         Field(max_length=100),

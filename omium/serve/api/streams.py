@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/executions/{execution_id}", tags=["events"], route_class=ApiRoute)
 
 PATH = "/v1/executions/{execution_id}/events"
-INDEX_MAX = 2**62
 RETRY_MS = 1_000
 AUTHORIZE_S = 5.0
 FIRST_MESSAGE_CHARS_MAX = 4_096
@@ -61,7 +60,14 @@ _STREAM = {
     "description": "A stream of events.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "The journal index."},
+                    "event": {"type": "string", "description": "The type of the entry."},
+                    "data": {"type": "string", "description": "The entry in JSON."},
+                },
+            },
             "example": 'id: 7\nevent: step.completed\ndata: {"execution": "ex_…", "index": 7, '
             '"type": "step.completed"}\n\nevent: delta\ndata: {"agent": "writer", "call": 9, '
             '"text": "The"}\n\nevent: end\ndata: {"status": "completed"}\n\n',
@@ -85,11 +91,11 @@ async def get_events(
     request: Request,
     execution_id: s.ExecutionIdPath,
     after: Annotated[
-        int, Query(ge=0, le=INDEX_MAX, description="Only what comes after this journal index.")
+        int, Query(ge=0, le=s.INDEX_MAX, description="Only what comes after this journal index.")
     ] = 0,
     last_event_id: Annotated[
         int | None,
-        Header(ge=0, le=INDEX_MAX, description="The same, as browsers say it; it wins."),
+        Header(ge=0, le=s.INDEX_MAX, description="The same, as browsers say it; it wins."),
     ] = None,
 ) -> Response:
     """Follow an execution: every entry of its journal, as server-sent events.
@@ -147,11 +153,13 @@ Write = Callable[[Message], Awaitable[None]]
 
 async def pump(
     api: Api, source: AsyncIterator[Message], write: Write, gone: Callable[[], Awaitable[None]]
-) -> None:
+) -> bool:
     """Write what ``source`` gives, and a heartbeat where it gives nothing, until it ends, the
-    client is ``gone``, or it takes nothing for too long."""
+    client is ``gone``, or it takes nothing for too long. Says whether it came to its end, so
+    that the client can be told."""
     settings = api.settings
     written_s = time.monotonic()
+    ended = False
 
     async def written(message: Message) -> None:
         nonlocal written_s
@@ -160,16 +168,16 @@ async def pump(
         written_s = time.monotonic()
 
     async def tell() -> None:
+        nonlocal ended
         try:
             async for message in source:
                 await written(message)
-        except TimeoutError:
-            log.info("a stream was closed: its client took nothing for %g s", settings.stall_s)
         except Unavailable:
             # The client comes back with its cursor.
             log.warning("a stream was closed: the coordinator is away")
         except OmiumError as error:
             await written(_problem(error))
+        ended = True
 
     async def beat() -> None:
         while True:
@@ -183,9 +191,13 @@ async def pump(
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            error = task.exception()
-            if error is not None and not isinstance(error, TimeoutError | WebSocketDisconnect):
-                log.error("a stream was closed", exc_info=error)
+            match task.exception():
+                case None | WebSocketDisconnect():
+                    pass
+                case TimeoutError():
+                    log.info("a stream was closed: its client took nothing")
+                case error:
+                    log.error("a stream was closed", exc_info=error)
     finally:
         for task in tasks:
             task.cancel()
@@ -193,6 +205,7 @@ async def pump(
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+    return ended
 
 
 async def _until(gone: Callable[[], Awaitable[None]]) -> None:
@@ -232,8 +245,9 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await body(b"retry: %d\n\n" % RETRY_MS)
-            await pump(self._api, self._source, lambda m: body(sse(m)), gone)
-            await body(b"", more=False)
+            # One that takes nothing would not take the last piece either.
+            if await pump(self._api, self._source, lambda m: body(sse(m)), gone):
+                await body(b"", more=False)
         finally:
             self._leave()
 
@@ -269,7 +283,7 @@ async def socket_events(socket: WebSocket, execution_id: str, after: str = "0") 
 async def _serve(socket: WebSocket, execution_id: str, after: str) -> None:
     api = api_of(socket)
     caller = await _caller(socket, api)
-    if not after.isascii() or not after.isdecimal() or int(after[:20]) > INDEX_MAX:
+    if not after.isascii() or not after.isdecimal() or int(after[:20]) > s.INDEX_MAX:
         raise ProblemError("invalid", "query.after: expected a journal index")
     view = await caller.client.view(id_of(execution_id))
     cursor = int(after)
@@ -278,8 +292,8 @@ async def _serve(socket: WebSocket, execution_id: str, after: str) -> None:
         source = _only(Message(id=None, event="end", data={"status": view.status}))
     leave = api.slots.take(caller.principal)
     try:
-        await pump(api, source, lambda m: _send(socket, m), lambda: _until_closed(socket))
-        await socket.close(1000)
+        if await pump(api, source, lambda m: _send(socket, m), lambda: _until_closed(socket)):
+            await socket.close(1000)
     except RuntimeError:
         # Closed by the client in this very moment.
         return

@@ -30,30 +30,34 @@ _EXAMPLE = {
     "version": "1",
     "agents": [{"name": "greeter", "framework": "python", "entrypoint": "greetings:greet"}],
 }
-_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {"definition": {"$ref": "#/components/schemas/Definition"}},
-                "required": ["definition"],
-                "additionalProperties": False,
-            },
-            "example": {"definition": _EXAMPLE},
-        },
-        "application/yaml": {
-            "schema": {"type": "string", "description": "The text of a definition."},
-            "example": "name: greeting\nversion: '1'\nagents:\n- name: greeter\n"
-            "  framework: python\n  entrypoint: greetings:greet\n",
-        },
-    },
-}
 
-NamePath = Annotated[
-    str, Path(max_length=63, description="The name of a workflow.", examples=["loan-apr"])
-]
-VersionPath = Annotated[str, Path(max_length=32, description="A version.", examples=["1"])]
+
+def _body(definition: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request with a definition: the schemas of it and of its text."""
+    wrapped = {
+        "type": "object",
+        "properties": {"definition": definition},
+        "required": ["definition"],
+        "additionalProperties": False,
+    }
+    return {
+        "required": True,
+        "content": {
+            "application/json": {"schema": wrapped, "example": {"definition": _EXAMPLE}},
+            "application/yaml": {"schema": text, "example": _EXAMPLE},
+        },
+    }
+
+
+_REF = {"$ref": "#/components/schemas/Definition"}
+_DEFINITION = _body(_REF, _REF)
+_ANYTHING = _body(
+    {"type": "object", "description": "A definition, with mistakes or not."},
+    {"description": "The text of a definition, with mistakes or not."},
+)
+
+NamePath = Annotated[str, Path(description="The name of a workflow.", examples=["loan-apr"])]
+VersionPath = Annotated[str, Path(description="A version.", examples=["1"])]
 
 
 @router.post(
@@ -66,7 +70,7 @@ VersionPath = Annotated[str, Path(max_length=32, description="A version.", examp
         413: {},
         415: {},
     },
-    openapi_extra=needs("admin", requestBody=_BODY),
+    openapi_extra=needs("admin", requestBody=_DEFINITION),
 )
 async def register(request: Request) -> Response:
     """Register a version of a workflow.
@@ -93,7 +97,7 @@ async def register(request: Request) -> Response:
     "/validate",
     response_model=s.Validation,
     responses={413: {}, 415: {}},
-    openapi_extra=needs("read", requestBody=_BODY),
+    openapi_extra=needs("read", requestBody=_ANYTHING),
 )
 async def validate(request: Request) -> Response:
     """Say what is wrong with a definition, and store nothing."""

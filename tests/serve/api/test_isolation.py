@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
+import jsonschema
 import pytest
 
 from omium.serve.api import ApiSettings, create_app
@@ -19,21 +21,35 @@ from tests.serve.api.stage import PEPPER, Served, served, submission
 LARGE = "x" * 40_000
 
 
-def operations() -> list[Any]:
-    """Every operation of the document."""
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
 
     def nobody() -> Any:
         raise AssertionError("the application is not started")
 
-    document = create_app(nobody, ApiSettings(pepper=PEPPER)).openapi()
+    return create_app(nobody, ApiSettings(pepper=PEPPER)).openapi()
+
+
+def operations() -> list[Any]:
+    """Every operation of the document."""
     return [
         pytest.param(method.upper(), path, operation, id=f"{method.upper()} {path}")
-        for path, methods in document["paths"].items()
+        for path, methods in DOCUMENT["paths"].items()
         for method, operation in methods.items()
     ]
 
 
+DOCUMENT = document()
 OPERATIONS = operations()
+
+
+def fits(answer: httpx.Response, operation: dict[str, Any]) -> None:
+    """Check that an answer is what the document says of it."""
+    content = operation["responses"][str(answer.status_code)]["content"]
+    (schema,) = (content[t]["schema"] for t in content if t in answer.headers["content-type"])
+    if "json" in answer.headers["content-type"]:
+        whole = {**schema, "components": DOCUMENT["components"]}
+        jsonschema.Draft202012Validator(whole).validate(answer.json())
 
 
 async def things(s: Served) -> dict[str, str]:
@@ -89,10 +105,11 @@ async def test_another_tenant_sees_nothing(tmp_path: Path) -> None:
                     assert "tested" not in answer.text
         # And the owner finds all of it, as it was.
         for operation in OPERATIONS:
-            method, path, _ = operation.values
-            if method == "GET" and "{" in path and not path.endswith("/events"):
+            method, path, document = operation.values
+            if method == "GET" and not path.endswith("/events"):
                 answer = await s.http.get(path.format(**mine))
                 assert answer.status_code == 200, f"{path}: {answer.text}"
+                fits(answer, document)
         assert (await s.http.get(f"/v1/executions/{mine['execution_id']}")).json() == before
 
 
