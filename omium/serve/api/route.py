@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from omium.serve.api.auth import Scope
-from omium.serve.api.context import CALLER, Api, api_of
+from omium.serve.api.context import CALLER, api_of
 from omium.serve.api.problems import ProblemError, limited, problem_of
 from omium.types import Json
 
@@ -120,26 +120,26 @@ class ApiRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             started_s = time.perf_counter()
-            api = api_of(request)
             bounded = BoundedRequest(request.scope, request.receive)
             bounded.wants_json = wants_json
             try:
+                api = api_of(request)
                 if scope is not None:
                     header = request.headers.get("authorization", "")
                     request.scope[CALLER] = await api.caller(header, scope)
                 response = await handler(bounded)
             except Exception as error:  # noqa: BLE001 - told to the caller, or logged with an id
                 response = problem_of(error).response(request.scope["path"])
-            _count(api, request, path, response.status_code, started_s)
+            _count(request, path, response.status_code, started_s)
             return response
 
         return guarded
 
 
-def _count(api: Api, request: Request, path: str, status: int, started_s: float) -> None:
+def _count(request: Request, path: str, status: int, started_s: float) -> None:
     caller = request.scope.get(CALLER)
     if caller is not None:
-        figures = api.figures.of(caller.tenant)
+        figures = api_of(request).figures.of(caller.tenant)
         figures.answered(request.method, path, status, time.perf_counter() - started_s)
 
 
