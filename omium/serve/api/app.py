@@ -1,0 +1,93 @@
+"""The application: its routes, its parts, and how they start and end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
+
+from omium.actors.client import Client
+from omium.serve.api import (
+    checkpoints,
+    control,
+    executions,
+    journal,
+    keys,
+    models,
+    operations,
+    streams,
+    workflows,
+)
+from omium.serve.api.context import Api
+from omium.serve.api.openapi import describe
+from omium.serve.api.problems import problem_of
+from omium.serve.api.settings import ApiSettings
+
+ROUTERS = (
+    workflows.router,
+    executions.router,
+    control.router,
+    checkpoints.router,
+    journal.router,
+    streams.router,
+    keys.router,
+    models.router,
+    operations.router,
+)
+
+
+def create_app(
+    client: Client | Callable[[], Client],
+    settings: ApiSettings,
+    *,
+    routers: Sequence[APIRouter] = (),
+    version: str = "1",
+) -> FastAPI:
+    """The HTTP API over a client of a coordinator.
+
+    A client that is given stays the giver's, who opens and closes it in the event loop in
+    which the application runs. A function is called there when the application starts, and
+    what it makes is opened and closed by the application. ``routers`` come beside those of this
+    room; their routes are of class ``ApiRoute``.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        made = None if isinstance(client, Client) else client()
+        if made is not None:
+            made.open()
+            app.state.api = Api(made, settings)
+        try:
+            yield
+        finally:
+            await app.state.api.close()
+            if made is not None:
+                await made.close()
+
+    app = FastAPI(title="Omium", version=version, lifespan=lifespan, redoc_url=None)
+    if isinstance(client, Client):
+        app.state.api = Api(client, settings)
+    every = (*ROUTERS, *routers)
+    for router in every:
+        app.include_router(router)
+
+    async def told(request: Request, error: Exception) -> Response:
+        """What the framework refuses before any route is reached: paths and methods."""
+        problem, path = problem_of(error), request.scope["path"]
+        if problem.status_code == 405:
+            routes = [*app.routes, *(route for router in every for route in router.routes)]
+            problem.headers = {"Allow": ", ".join(methods_of(path, routes))}
+        return problem.response(path)
+
+    app.add_exception_handler(HTTPException, told)
+    app.openapi = lambda: describe(app)
+    return app
+
+
+def methods_of(path: str, routes: Iterable[BaseRoute]) -> list[str]:
+    """The methods that a path takes. The framework names those of its first route alone."""
+    fitting = [r for r in routes if isinstance(r, Route) and r.path_regex.fullmatch(path)]
+    return sorted({method for route in fitting for method in route.methods or ()})
