@@ -10,6 +10,8 @@ import os
 import random
 import uuid
 
+from typing import ClassVar
+
 from locust import FastHttpUser, constant, task
 
 
@@ -17,7 +19,7 @@ class Mixed(FastHttpUser):
     """One who reads what was created before, and creates now and then."""
 
     wait_time = constant(0)
-    known: list[str] = []  # noqa: RUF012 (shared by all users on purpose)
+    known: ClassVar[list[str]] = []
 
     def on_start(self) -> None:
         self.client.auth_header = None
