@@ -22,7 +22,6 @@ class Mixed(FastHttpUser):
     known: ClassVar[list[str]] = []
 
     def on_start(self) -> None:
-        self.client.auth_header = None
         self.headers = {"authorization": f"Bearer {os.environ['OMIUM_API_KEY']}"}
 
     @task(9)
