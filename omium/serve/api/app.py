@@ -26,9 +26,10 @@ from omium.serve.api.openapi import describe
 from omium.serve.api.problems import problem_of
 from omium.serve.api.settings import ApiSettings
 
+# Looked through in this order, so what is asked for most comes first.
 ROUTERS = (
-    workflows.router,
     executions.router,
+    workflows.router,
     control.router,
     checkpoints.router,
     journal.router,
@@ -72,7 +73,8 @@ def create_app(
         app.state.api = Api(client, settings)
     every = (*ROUTERS, *routers)
     for router in every:
-        app.include_router(router)
+        # Not `include_router`, which would look for the route of a request twice.
+        app.router.routes.extend(router.routes)
 
     async def told(request: Request, error: Exception) -> Response:
         """What the framework refuses before any route is reached: paths and methods."""

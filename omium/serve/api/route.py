@@ -112,6 +112,8 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
+        is_plain = _takes_plain_requests(self)
+        endpoint = self.endpoint
         extra = self.openapi_extra or {}
         assert SCOPE_FIELD in extra, f"{self.path} does not say which scope it needs"
         scope: Scope | None = extra[SCOPE_FIELD] if extra[SCOPE_FIELD] != NO_SCOPE else None
@@ -127,13 +129,31 @@ class ApiRoute(APIRoute):
                 if scope is not None:
                     header = request.headers.get("authorization", "")
                     request.scope[CALLER] = await api.caller(header, scope)
-                response = await handler(bounded)
+                if is_plain and not request.scope["query_string"]:
+                    response = await endpoint(bounded, **request.path_params)
+                else:
+                    response = await handler(bounded)
             except Exception as error:  # noqa: BLE001 - told to the caller, or logged with an id
                 response = problem_of(error).response(request.scope["path"])
             _count(request, path, response.status_code, started_s)
             return response
 
         return guarded
+
+
+def _takes_plain_requests(route: APIRoute) -> bool:
+    """Whether nothing has to be validated of a request without a query, so that the endpoint
+    can be called as it is. The framework's own way takes longer than most reads."""
+    dependant = route.dependant
+    if dependant.header_params or dependant.cookie_params or dependant.dependencies:
+        return False
+    if route.body_field is not None or dependant.request_param_name != "request":
+        return False
+    plain = all(
+        field.field_info.annotation is str and not field.field_info.metadata
+        for field in dependant.path_params
+    )
+    return plain and not any(field.field_info.is_required() for field in dependant.query_params)
 
 
 def _count(request: Request, path: str, status: int, started_s: float) -> None:
