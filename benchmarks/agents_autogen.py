@@ -1,16 +1,10 @@
-"""What the crash benchmark runs of AutoGen: its workflow, its script, and a team of a user's.
-
-``WORKFLOW`` has the agents first, second and third, like the workflow of CrewAI; ``SCRIPT`` is
-what the provider answers, with a call of the tool that all of them have.
-"""
+"""What the crash benchmark runs of AutoGen, beside ``crash_autogen.yaml``: what the provider
+answers, with calls of a tool, and a team of a user's."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-WORKFLOW = Path(__file__).parent / "crash_autogen.yaml"
-FRAMEWORK = "autogen"
 SCRIPT: dict[str, Any] = {
     "rules": [
         {

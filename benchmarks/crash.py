@@ -1,8 +1,9 @@
 """SIGKILL of everything, at every kind of journal point, and what became of the executions.
 
-Each execution is three agents of a real framework (CrewAI, or LangGraph with graphs in a row, in
-a loop and side by side, every second execution streaming) on a real Ray, with a scripted provider
-in a process of its own that counts the calls which reach it. Faults are injected at exact points:
+Each execution is three agents of a real framework (CrewAI; LangGraph with graphs in a row, in
+a loop and side by side, every second execution streaming; AutoGen with two teams, one of them
+streaming, and an agent between them) on a real Ray, with a scripted provider in a process of its
+own that counts the calls which reach it. Faults are injected at exact points:
 before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
 """
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import agents_autogen
 from benchmarks.crash_driver import WORKFLOWS
 from benchmarks.machine import describe, percentile
 from omium.execution.events import (
@@ -54,6 +56,8 @@ RESTART_MS = 10_000
 DRIVER_TIMEOUT_S = 240
 STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
+SCRIPTS = {"autogen": agents_autogen.SCRIPT}
+"""What the provider answers instead, by framework."""
 
 
 @dataclass
@@ -175,7 +179,7 @@ def _execution(
         for i, (event, when, target) in enumerate(plan)
     ]
     printed: list[dict[str, Any]] = []
-    with _provider(folder) as base_url:
+    with _provider(folder, SCRIPTS.get(framework, SCRIPT)) as base_url:
         environment = {
             **os.environ,
             "OMIUM_DATA_DIR": str(folder / "data"),
@@ -210,10 +214,10 @@ def _drive(
 
 
 @contextmanager
-def _provider(folder: Path) -> Iterator[str]:
+def _provider(folder: Path, answers: dict[str, Any]) -> Iterator[str]:
     """The scripted provider in a process of its own; its base URL."""
     script = folder / "script.json"
-    script.write_text(json.dumps(SCRIPT))
+    script.write_text(json.dumps(answers))
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "omium.testing.scripted", "--script", str(script)),

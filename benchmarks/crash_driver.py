@@ -25,7 +25,7 @@ from omium.types import ExecutionId
 
 WORKFLOWS = {
     framework: Path(__file__).parent / f"crash_{framework}.yaml"
-    for framework in ("crewai", "langgraph")
+    for framework in ("autogen", "crewai", "langgraph")
 }
 """What is run of each framework."""
 

@@ -96,6 +96,7 @@ def guide_modules(tmp_path: Path) -> Iterator[Path]:
     sys.path[:] = before
     for name in (
         "topic_writer", "accounting", "accounting.booking", "research_crew", "analyst_graph",
+        "haiku_pair",
     ):  # fmt: skip
         if name not in known:
             sys.modules.pop(name, None)
@@ -142,6 +143,26 @@ def test_the_checkpointer_of_the_guide_keeps_a_thread(tmp_path: Path) -> None:
     config = {"configurable": {"thread_id": "t"}}
     assert known["graph"].invoke({"n": 1}, config, durability="sync") == {"n": 2}
     assert known["graph"].get_state(config).values == {"n": 2}
+
+
+@pytest.mark.autogen
+@pytest.mark.xdist_group("autogen")
+# AutoGen expects the model to have the name that OpenAI gives it.
+@pytest.mark.filterwarnings("ignore:Resolved model mismatch:UserWarning")
+async def test_the_team_of_the_guide_runs(
+    guide_modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.frameworks.autogen_stage import says, team_stage
+
+    (workflow,) = (w for w in map(parsed, blocks(GUIDE, "yaml")) if w.name == "haiku")
+    async with team_stage(tmp_path / "data", says("Rain, rain.", "APPROVE")) as s:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", f"{s.runtime.api_key}.worker")
+        execution = await s.client.submit(
+            workflow, {"topic": "rain"}, import_paths=(str(guide_modules),)
+        )
+        assert await s.result(execution) == "Rain, rain."
+        assert s.provider.received == 2
 
 
 def test_the_tool_of_the_guide_books_once_a_key(guide_modules: Path) -> None:
