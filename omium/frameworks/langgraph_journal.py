@@ -184,20 +184,28 @@ class JournalSaver(OmiumSaver):
             raise AgentError(
                 f"its checkpoint is not of version {STATE_VERSION}, which this Omium reads"
             )
-        for name, kind in (("checkpoints", CheckpointRecord), ("writes", WritesRecord)):
-            for plain in self._values_read(saved[name]):
-                record = msgspec.convert(plain, kind)
-                self._threads.add(replace(record, thread=record.thread or self._thread))
+        found: Any = saved
+        for plain in found["checkpoints"]:
+            self._add(CheckpointRecord, self._checkpoint_read(plain))
+        for plain in found["writes"]:
+            self._add(WritesRecord, self._writes_read(plain))
 
-    def _values_read(self, found: Any) -> Any:
-        """Values that were written for people, as they were."""
-        if isinstance(found, list):
-            return [self._values_read(item) for item in found]
-        if not isinstance(found, dict):
-            return found
-        if found.keys() == {"json"}:
-            return msgspec.to_builtins(self._dumped(found["json"]))
-        return {key: self._values_read(value) for key, value in found.items()}
+    def _add(self, kind: type[CheckpointRecord] | type[WritesRecord], plain: Any) -> None:
+        record = msgspec.convert(plain, kind)
+        self._threads.add(replace(record, thread=record.thread or self._thread))
+
+    def _checkpoint_read(self, shown: Any) -> Any:
+        values = {name: self._value_read(value) for name, value in shown["values"].items()}
+        checkpoint, metadata = map(self._value_read, (shown["checkpoint"], shown["metadata"]))
+        return {**shown, "checkpoint": checkpoint, "metadata": metadata, "values": values}
+
+    def _writes_read(self, shown: Any) -> Any:
+        writes = [{**write, "value": self._value_read(write["value"])} for write in shown["writes"]]
+        return {**shown, "writes": writes}
+
+    def _value_read(self, shown: Any) -> Any:
+        """The inverse of ``_value_json``."""
+        return msgspec.to_builtins(self._dumped(shown["json"])) if "json" in shown else shown
 
 
 def _step(graph: str, ended: Superstep | None, metadata: CheckpointMetadata) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -92,6 +93,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
             store = ObjectThreads(open_object_store(store, s3=s3), tenant=tenant)
         self._store = store
         self._under_way: dict[_Place, set[concurrent.futures.Future[None]]] = {}
+        self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ writing
 
@@ -104,7 +106,9 @@ class OmiumSaver(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         thread, ns, parent = _place(config)
         # LangGraph does not wait for these, whatever the durability.
-        for flight in tuple(self._under_way.get((thread, ns, parent or ""), ())):
+        with self._lock:
+            flights = tuple(self._under_way.get((thread, ns, parent or ""), ()))
+        for flight in flights:
             await asyncio.wrap_future(flight)
         rest: dict[str, Any] = dict(checkpoint)
         values: dict[str, Any] = rest.pop("channel_values")
@@ -154,8 +158,9 @@ class OmiumSaver(BaseCheckpointSaver[int]):
     def _flight(self, place: _Place) -> Iterator[None]:
         """Let checkpoints that are built on this one wait for the writes made inside."""
         flight: concurrent.futures.Future[None] = concurrent.futures.Future()
-        flights = self._under_way.setdefault(place, set())
-        flights.add(flight)
+        with self._lock:
+            flights = self._under_way.setdefault(place, set())
+            flights.add(flight)
         try:
             yield
         except BaseException as error:
@@ -164,9 +169,10 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         else:
             flight.set_result(None)
         finally:
-            flights.discard(flight)
-            if not flights:
-                self._under_way.pop(place, None)
+            with self._lock:
+                flights.discard(flight)
+                if not flights:
+                    self._under_way.pop(place, None)
 
     # ------------------------------------------------------------------ reading
 
