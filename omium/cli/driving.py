@@ -81,7 +81,7 @@ async def drive(settings: Settings, work: Work, display: Display) -> Drive:
             # Also when nobody listens any more: a display that writes into a closed pipe raises.
             task.cancel()
             if not (await asyncio.wait({task}, timeout=STOP_TIMEOUT_S))[0]:
-                abandon()
+                abandon(STOP_TIMEOUT_S)
         try:
             task.result()
         except asyncio.CancelledError:

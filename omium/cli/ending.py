@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_TIMEOUT_S = 60.0
 
 
-def abandon(limit_s: float = STOP_TIMEOUT_S) -> NoReturn:
+def abandon(limit_s: float) -> NoReturn:
     """End this process and all that it started by force: a thread of Ray's may hang for ever,
     and Python waits for threads."""
     for process in psutil.Process().children(recursive=True):

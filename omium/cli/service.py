@@ -24,6 +24,7 @@ from omium.runtime.service_file import ServiceRecord, live_service, process_of, 
 from omium.types import Status
 
 if TYPE_CHECKING:
+    from omium.actors.client import Client
     from omium.actors.messages import RuntimeView
 
 REPLICA_TITLE = "ray::ServeReplica:omium:"
@@ -91,7 +92,6 @@ def up(
 def _serve(settings: Settings, *, dashboard: bool, as_json: bool) -> int:
     from omium.cli.driving import ray_output_to
     from omium.cli.serving import serve_here
-    from omium.runtime.service import no_welcome
 
     began_s = time.monotonic()
     # What Ray prints goes elsewhere from here on.
@@ -104,10 +104,20 @@ def _serve(settings: Settings, *, dashboard: bool, as_json: bool) -> int:
 
     with ray_output_to(settings.data_dir, None):
         number = asyncio.run(
-            serve_here(settings, dashboard=dashboard, welcome=no_welcome, ready=ready, report=say)
+            serve_here(settings, dashboard=dashboard, welcome=_first_key, ready=ready, report=say)
         )
     _tell_left(settings, as_json=False)
     return 128 + number
+
+
+async def _first_key(client: Client, settings: Settings, address: str) -> None:
+    """See to it that the user has a key that opens everything, stored for the address."""
+    from omium.client.credentials import store_key, stored_key
+    from omium.serve.api import ensure_admin_key
+    from omium.serve.composition import pepper_of
+
+    pepper = pepper_of(settings.data_dir)
+    store_key(address, await ensure_admin_key(client, pepper, known=stored_key(address)))
 
 
 def _detach(settings: Settings, service: dict[str, Any], *, dashboard: bool, as_json: bool) -> int:

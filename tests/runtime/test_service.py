@@ -47,10 +47,19 @@ class Site:
         self._start = start
         self.data = directory / "data"
         self.gates = directory / "gates"
+        self.config = directory / "config"
         self.gates.mkdir(parents=True)
 
     def omium(self, *arguments: str, **env: str) -> Program:
+        # Keys are stored in the user's own folder, which is none of a test's.
+        env = {"XDG_CONFIG_HOME": str(self.config), **env}
         return self._start(*arguments, "--data-dir", self.data, **env)
+
+    def key(self, address: str) -> str:
+        """What ``up`` has stored for the user."""
+        stored = self.config / "omium" / "credentials.json"
+        assert stored.stat().st_mode & 0o777 == 0o600
+        return json.loads(stored.read_text())[address]
 
     def done(self, *arguments: str, code: int = 0, **env: str) -> Program:
         """Run a program to its end."""
@@ -165,6 +174,10 @@ def test_whatever_is_killed_an_execution_goes_on_and_completes(site: Site) -> No
     assert told["gateway"]["url"] and told["coordinator"]["pid"]
     assert (site.data / FILE_NAME).stat().st_mode & 0o777 == 0o600
 
+    bearer = {"authorization": f"Bearer {site.key(address)}"}
+    keys = httpx.get(f"{address}/v1/keys", headers=bearer, trust_env=False, timeout=10)
+    assert keys.status_code == 200, keys.text
+
     second = site.done("up", code=8)
     assert address in second.stderr
 
@@ -190,6 +203,8 @@ def test_whatever_is_killed_an_execution_goes_on_and_completes(site: Site) -> No
     assert not site.told()["running"]
 
     site.done("up", "--detach", "--port", str(port_of(address)))
+    # The pepper has stayed, so the key has too.
+    assert bearer == {"authorization": f"Bearer {site.key(address)}"}
     for number in (1, 2):
         site.open_gate(number)
     result = site.client(lambda c: c.result(execution_id, timeout_s=90))
