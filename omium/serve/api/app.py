@@ -71,8 +71,7 @@ def create_app(
     app = FastAPI(title="Omium", version=version, lifespan=lifespan, redoc_url=None)
     if isinstance(client, Client):
         app.state.api = Api(client, settings)
-    every = (*ROUTERS, *routers)
-    for router in every:
+    for router in (*ROUTERS, *routers):
         # Not `include_router`, which would look for the route of a request twice.
         app.router.routes.extend(router.routes)
 
@@ -80,8 +79,7 @@ def create_app(
         """What the framework refuses before any route is reached: paths and methods."""
         problem, path = problem_of(error), request.scope["path"]
         if problem.status_code == 405:
-            routes = [*app.routes, *(route for router in every for route in router.routes)]
-            problem.headers = {"Allow": ", ".join(methods_of(path, routes))}
+            problem.headers = {"Allow": ", ".join(methods_of(path, app.routes))}
         return problem.response(path)
 
     app.add_exception_handler(HTTPException, told)
@@ -90,6 +88,8 @@ def create_app(
 
 
 def methods_of(path: str, routes: Iterable[BaseRoute]) -> list[str]:
-    """The methods that a path takes. The framework names those of its first route alone."""
+    """The methods of the resource at a path: of the first template that fits, and of all routes
+    that have it. The framework names those of the first route alone."""
     fitting = [r for r in routes if isinstance(r, Route) and r.path_regex.fullmatch(path)]
-    return sorted({method for route in fitting for method in route.methods or ()})
+    same = [route for route in fitting if route.path == fitting[0].path]
+    return sorted({method for route in same for method in route.methods or ()})

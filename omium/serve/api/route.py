@@ -76,7 +76,8 @@ def media_type(request: Request) -> str:
 
 
 def read_json(body: bytes) -> Json:
-    """The JSON value in ``body``. Raises a ``malformed`` problem."""
+    """The JSON value in ``body``. Raises a ``malformed`` problem, and an
+    ``invalid`` one for an integer that no record holds."""
     try:
         value: Json = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -84,7 +85,7 @@ def read_json(body: bytes) -> Json:
     except RecursionError as error:
         raise ProblemError("malformed", "the body is nested too deep") from error
     if _LONG_NUMBER.search(body) is not None and _has_long_integer(value):
-        raise ProblemError("malformed", f"an integer takes more than {INTEGER_BITS_MAX} bits")
+        raise ProblemError("invalid", f"body: an integer of more than {INTEGER_BITS_MAX} bits")
     return value
 
 

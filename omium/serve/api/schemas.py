@@ -231,10 +231,10 @@ class Result(BaseModel):
 
 
 class Pending(BaseModel):
-    """It has not ended. `Location` says where the result will be."""
+    """It is durable, and has no result yet. `Location` says where to ask for more."""
 
     execution: str
-    status: Status
+    status: Status = Field(description="`queued` for one that was just created.")
 
 
 # ------------------------------------------------------------------ control

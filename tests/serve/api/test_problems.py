@@ -31,10 +31,15 @@ async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
             b'{"workflow": "\\ud800"}',
             b'{"workflow": "\xff"}',
             b"[" * 9_000,
-            json.dumps(submission(inputs={"n": 2**64})).encode(),
         ):
             answer = await s.http.post("/v1/executions", content=body, headers=JSON)
             assert kind(answer) == (400, "malformed"), body
+        long = await s.http.post("/v1/executions", json=submission(inputs={"n": 2**63}))
+        assert kind(long) == (422, "invalid")
+        fits = await s.http.post(
+            "/v1/executions", json=submission(inputs={"do": [], "n": 2**63 - 1})
+        )
+        assert fits.status_code == 202
         typeless = await s.http.post("/v1/executions", content=b"{}")
         assert kind(typeless) == (415, "unsupported_media_type")
         wrong = await s.http.post("/v1/executions", json={"workflow": 1, "extra": 2})
@@ -91,6 +96,8 @@ async def test_paths_and_methods_of_the_framework_are_problems_too(tmp_path: Pat
         refused = await s.http.put("/v1/executions")
         assert kind(refused) == (405, "method_not_allowed")
         assert refused.headers["allow"] == "GET, POST"
+        refused = await s.http.put("/v1/workflows/validate")
+        assert refused.headers["allow"] == "POST"
 
 
 async def test_an_internal_error_is_in_the_log_and_nowhere_else(
