@@ -23,6 +23,7 @@ from omium.config import Settings, environment
 from omium.definitions import Workflow
 from omium.errors import ConfigError, CorruptRecord
 from omium.frameworks.registry import require
+from omium.llm.catalogue import CATALOGUE
 from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
 from omium.llm.router import RouterSettings, local_path
 from omium.serve.api import ApiSettings
@@ -114,11 +115,19 @@ def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
         import_paths=(str(settings.service.app_dir or Path.cwd()),),
         modules=settings.service.modules,
         model=settings.model,
-        models=tuple(f"local/{name}" for name in settings.models),
+        models=_local_models(settings),
         check=WorkflowCheck(settings),
         gateway_url=config.gateway_url,
         gateway_key=config.api_key,
     )
+
+
+def _local_models(settings: Settings) -> tuple[str, ...]:
+    """The embedded models that can be asked here: those of the settings, and those pulled."""
+    pulled = [
+        name for name, m in CATALOGUE.items() if (settings.models_dir / m.filename).is_file()
+    ]
+    return tuple(f"local/{name}" for name in sorted({*settings.models, *pulled}))
 
 
 @dataclass(frozen=True)
