@@ -259,6 +259,10 @@ class Client:
         )
         return list(page.rows)
 
+    async def counts(self) -> dict[Status, int]:
+        """How many executions have which status; one of which there is none is left out."""
+        return (await self._link.call(m.CountExecutions(tenant=self._tenant))).counts
+
     async def entries(
         self, execution_id: ExecutionId, *, after: int = 0, limit: int = PAGE_ENTRIES_MAX
     ) -> list[Entry]:

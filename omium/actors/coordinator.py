@@ -94,6 +94,7 @@ class Coordinator:
             m.FindRequest: lambda _, message, answer: self._desk.find_request(message, answer),
             m.GetExecution: lambda _, message, answer: answer(self._desk.view(message)),
             m.ListExecutions: lambda _, message, answer: answer(self._desk.executions(message)),
+            m.CountExecutions: lambda _, message, answer: answer(self._desk.counts(message)),
             m.PutRecord: lambda _, message, answer: self._desk.put_record(message, answer),
             m.GetRecords: lambda _, message, answer: answer(self._desk.records(message)),
             m.Deltas: lambda _, message, __: self._readers.tell(message),

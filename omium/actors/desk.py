@@ -194,6 +194,9 @@ class Desk:
         )
         return m.ExecutionRows(rows=tuple(rows))
 
+    def counts(self, message: m.CountExecutions) -> m.ExecutionCounts:
+        return m.ExecutionCounts(counts=self._replica.journal.counts(message.tenant))
+
     def records(self, message: m.GetRecords) -> m.Records:
         catalog = self._replica.catalog
         if message.key is not None:

@@ -205,6 +205,12 @@ class ListExecutions(Message, frozen=True, kw_only=True, tag="list_executions"):
     limit: int = 50
 
 
+class CountExecutions(Message, frozen=True, kw_only=True, tag="count_executions"):
+    """How many executions have which status? Answer: ``ExecutionCounts``."""
+
+    tenant: TenantId
+
+
 class ReadJournal(Message, frozen=True, kw_only=True, tag="read_journal"):
     """Read the journal after index ``after``, and ``wait`` until there is something to read.
 
@@ -350,6 +356,12 @@ class ExecutionRows(Message, frozen=True, kw_only=True, tag="execution_rows"):
     rows: tuple[ExecutionRow, ...]
 
 
+class ExecutionCounts(Message, frozen=True, kw_only=True, tag="execution_counts"):
+    """A status of which there is none is left out."""
+
+    counts: dict[Status, int]
+
+
 class Refused(Message, frozen=True, kw_only=True, tag="refused"):
     refusal: Refusal
 
@@ -421,6 +433,7 @@ Messages: TypeAlias = (
     | FindRequest
     | GetExecution
     | ListExecutions
+    | CountExecutions
     | ReadJournal
     | PutRecord
     | GetRecords
@@ -437,6 +450,7 @@ Messages: TypeAlias = (
     | RecordPut
     | Records
     | ExecutionRows
+    | ExecutionCounts
     | Refused
     | CallBegun
     | ExecutionView

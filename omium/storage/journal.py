@@ -200,12 +200,14 @@ class Journal:
             found.append(row)
         return found
 
-    def counts(self) -> dict[Status, int]:
-        """How many executions of all tenants are in each status; those that none is in are
-        left out."""
+    def counts(self, tenant: TenantId | None = None) -> dict[Status, int]:
+        """How many executions of a tenant, or of all, are in each status; those that none is in
+        are left out. Of a tenant no row is read, only an index."""
+        where, values = ("WHERE tenant = ?", (tenant,)) if tenant is not None else ("", ())
         with translated(self._path):
             rows = self._connection.execute(
-                "SELECT status, COUNT(*) FROM executions GROUP BY status ORDER BY status"
+                f"SELECT status, COUNT(*) FROM executions {where} GROUP BY status ORDER BY status",
+                values,
             ).fetchall()
         return dict(rows)
 

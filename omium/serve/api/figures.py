@@ -1,11 +1,14 @@
-"""A tenant's own figures for Prometheus: what this process has answered, and what is open."""
+"""A tenant's own figures for Prometheus: its executions, and what this process has answered."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from omium.serve.api.slots import Slots
-from omium.types import TenantId
+from omium.types import Status, TenantId
 
 BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
@@ -35,6 +38,12 @@ class TenantFigures:
             ("replica",),
             registry=self.registry,
         )
+        self._executions = Gauge(
+            "omium_executions",
+            "Executions by status, the same in every process.",
+            ("status",),
+            registry=self.registry,
+        )
         # One for each route and method: labels are looked up under a lock.
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -50,8 +59,10 @@ class TenantFigures:
         known[0].inc()
         known[1].observe(seconds)
 
-    def text(self, open_streams: int) -> bytes:
+    def text(self, open_streams: int, executions: Mapping[Status, int]) -> bytes:
         """All of it in Prometheus' text format."""
+        for status in get_args(Status):
+            self._executions.labels(status).set(executions.get(status, 0))
         self._open.labels(self._replica).set(open_streams)
         return generate_latest(self.registry)
 
@@ -70,5 +81,5 @@ class Figures:
             found = self._tenants[tenant] = TenantFigures(self._replica)
         return found
 
-    def text(self, tenant: TenantId) -> bytes:
-        return self.of(tenant).text(self._slots.open_of(tenant))
+    def text(self, tenant: TenantId, executions: Mapping[Status, int]) -> bytes:
+        return self.of(tenant).text(self._slots.open_of(tenant), executions)

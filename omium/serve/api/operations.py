@@ -45,6 +45,8 @@ async def readyz(request: Request) -> Response:
     openapi_extra=needs("read"),
 )
 async def metrics(request: Request) -> Response:
-    """The figures of the caller's tenant, of the process that answers."""
-    text = api_of(request).figures.text(caller_of(request).tenant)
+    """The figures of the caller's tenant: its executions by status, and what the process that
+    answers has done for it."""
+    caller = caller_of(request)
+    text = api_of(request).figures.text(caller.tenant, await caller.client.counts())
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -134,6 +134,8 @@ async def test_a_coordinator_that_is_away_is_waited_for_or_told(tmp_path: Path) 
 async def test_figures_are_those_of_the_tenant(tmp_path: Path) -> None:
     async with served(tmp_path, settings={"replica": "r1"}) as s:
         await s.register()
+        for _ in range(2):
+            await s.result(await s.run())
         async with s.caller(await s.key_of("stranger")) as stranger:
             await stranger.get("/v1/executions/ex_0")
             theirs = (await stranger.get("/metrics")).text
@@ -142,6 +144,8 @@ async def test_figures_are_those_of_the_tenant(tmp_path: Path) -> None:
         assert counted % ("POST", "/v1/workflows", 201) in mine
         assert counted % ("GET", "/v1/executions/{execution_id}", 404) in theirs
         assert "/v1/workflows" not in theirs
+        assert 'omium_executions{status="completed"} 2.0' in mine
+        assert 'omium_executions{status="completed"} 0.0' in theirs
         assert counted % ("GET", "/v1/executions/{execution_id}", 404) not in mine
 
 
