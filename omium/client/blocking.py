@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,8 @@ from omium.types import Json, Status
 
 _T = TypeVar("_T")
 
+CUT_OFF_S = 5.0
+
 
 class _Loop:
     """An event loop in a thread."""
@@ -35,15 +37,26 @@ class _Loop:
         self._thread.start()
 
     def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """What ``work`` gives. When this thread is interrupted meanwhile, by Ctrl-C say, the
+        work is cut off, and has ended before the interruption goes on."""
+        ended = threading.Event()
+
+        async def run() -> _T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C, say: what was asked for is not wanted any more.
-            future.cancel()
+            if not future.done():
+                future.cancel()
+                ended.wait(CUT_OFF_S)
             raise
 
-    def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+    def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
         async def following() -> _T | None:
             return await anext(items, None)
 
@@ -51,14 +64,23 @@ class _Loop:
             while (item := self.wait(following())) is not None:
                 yield item
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                self.wait(close())
+            # A loop that was closed first has closed what it followed.
+            if not self._loop.is_closed():
+                self.wait(items.aclose())
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """End the loop, after ``last`` and whatever somebody still follows in it."""
+
+        async def end() -> None:
+            await asyncio.get_running_loop().shutdown_asyncgens()
+            await last
+
+        try:
+            self.wait(end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
 
 class Client:
@@ -87,8 +109,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._loop.wait(self._client.close())
-        self._loop.close()
+        self._loop.close(self._client.close())
 
     def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
         """See ``AsyncClient.register``."""
@@ -224,6 +245,10 @@ class Handle:
     def state(self, checkpoint: int) -> Json:
         """The state that a checkpoint holds. Raises ``NotFound``."""
         return self._loop.wait(self._handle.state(checkpoint))
+
+    def blob(self, digest: str) -> Json:
+        """See ``AsyncHandle.blob``."""
+        return self._loop.wait(self._handle.blob(digest))
 
     def journal(self, after: int = 0) -> Iterator[dict[str, Any]]:
         """Journal entries after an index, as they are now."""
