@@ -99,7 +99,7 @@ async def follow(
 
     async def work() -> None:
         if isinstance(begin, str):
-            execution_id = begin
+            execution_id = ExecutionId(begin)
         else:
             async with AsyncClient(place.address, retry_s=ASK_RETRY_S) as client:
                 execution_id = await begin(client)

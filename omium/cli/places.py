@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omium.cli.terminal import say
 from omium.config import Settings, load_settings
-from omium.errors import ConfigError, InputError
+from omium.errors import ConfigError, InputError, StorageUnwritable
 from omium.runtime.service_file import live_service
 
 
@@ -51,7 +51,11 @@ def place_to_act(data_dir: Path | None, address: str | None) -> Place:
     place = place_of(data_dir, address)
     if place.address is not None:
         return place
-    record = live_service(place.settings.data_dir)
+    try:
+        record = live_service(place.settings.data_dir)
+    except StorageUnwritable:
+        # Whoever works in the directory says better what is wrong with it.
+        record = None
     if record is None:
         return place
     say(f"asking the service at {record.address}, which uses {place.settings.data_dir}")

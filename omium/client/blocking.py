@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -56,7 +56,7 @@ class _Loop:
                 ended.wait(CUT_OFF_S)
             raise
 
-    def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
+    def iterate(self, items: AsyncGenerator[_T]) -> Generator[_T]:
         async def following() -> _T | None:
             return await anext(items, None)
 
@@ -119,7 +119,7 @@ class Client:
         """See ``AsyncClient.workflow``."""
         return self._loop.wait(self._client.workflow(name, version))
 
-    def workflows(self) -> Iterator[WorkflowInfo]:
+    def workflows(self) -> Generator[WorkflowInfo]:
         """All workflows, by name."""
         return self._loop.iterate(self._client.workflows())
 
@@ -158,7 +158,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         created_from: str | None = None,
         created_to: str | None = None,
-    ) -> Iterator[ExecutionInfo]:
+    ) -> Generator[ExecutionInfo]:
         """See ``AsyncClient.executions``."""
         return self._loop.iterate(
             self._client.executions(
@@ -174,7 +174,7 @@ class Client:
         """See ``AsyncClient.create_key``."""
         return self._loop.wait(self._client.create_key(name, scopes))
 
-    def keys(self) -> Iterator[ApiKey]:
+    def keys(self) -> Generator[ApiKey]:
         """The keys of the own tenant, revoked ones too."""
         return self._loop.iterate(self._client.keys())
 
@@ -204,7 +204,7 @@ class Handle:
     def status(self) -> Status:
         return self._loop.wait(self._handle.status())
 
-    def events(self, after: int = 0, *, live: bool = False) -> Iterator[Event]:
+    def events(self, after: int = 0, *, live: bool = False) -> Generator[Event]:
         """See ``AsyncHandle.events``."""
         return self._loop.iterate(self._handle.events(after, live=live))
 
@@ -238,7 +238,7 @@ class Handle:
         """Start a new execution from a point in this one's journal, which is only read."""
         return Handle(self._loop, self._loop.wait(self._handle.fork(at, changes)))
 
-    def checkpoints(self) -> Iterator[Checkpoint]:
+    def checkpoints(self) -> Generator[Checkpoint]:
         """Its checkpoints, in the order of the journal."""
         return self._loop.iterate(self._handle.checkpoints())
 
@@ -250,6 +250,6 @@ class Handle:
         """See ``AsyncHandle.blob``."""
         return self._loop.wait(self._handle.blob(digest))
 
-    def journal(self, after: int = 0) -> Iterator[dict[str, Any]]:
+    def journal(self, after: int = 0) -> Generator[dict[str, Any]]:
         """Journal entries after an index, as they are now."""
         return self._loop.iterate(self._handle.journal(after))
