@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from omium import __version__
-from omium.cli import about, cancelling, executing, looking, models, service
+from omium.cli import about, cancelling, executing, keys, looking, models, service, watching
 from omium.cli.terminal import exit_code_for, out, out_json, say, tell_error
 from omium.errors import OmiumError
 
@@ -126,17 +126,27 @@ _models = typer.Typer(help="List the embedded models, and fetch their files.")
 _add(_models, None, "list", models.list_models)
 _add(_models, None, "pull", models.pull_model)
 
+_keys = typer.Typer(help="Make, list and revoke API keys of a service.")
+_add(_keys, None, "create", keys.create_key)
+_add(_keys, None, "list", keys.list_keys)
+_add(_keys, None, "revoke", keys.revoke_key)
+
 _add(app, _RUNNING, "run", executing.run)
 _add(app, _RUNNING, "resume", executing.resume)
 _add(app, _RUNNING, "fork", executing.fork)
+_add(app, _RUNNING, "interrupt", cancelling.interrupt)
+_add(app, _RUNNING, "signal", cancelling.signal)
 _add(app, _RUNNING, "cancel", cancelling.cancel)
 _add(app, _SERVING, "up", service.up)
 _add(app, _SERVING, "status", service.status)
 _add(app, _SERVING, "down", service.down)
+app.add_typer(_keys, name="keys", rich_help_panel=_SERVING)
 _add(app, _LOOKING, "ps", looking.ps)
 _add(app, _LOOKING, "show", looking.show)
 _add(app, _LOOKING, "checkpoints", looking.checkpoints)
 _add(app, _LOOKING, "result", looking.result)
+_add(app, _LOOKING, "watch", watching.watch)
+_add(app, _LOOKING, "logs", watching.logs)
 _add(app, _SETTING_UP, "validate", about.validate)
 app.add_typer(_models, name="models", rich_help_panel=_SETTING_UP)
 _add(app, _SETTING_UP, "config", about.config)

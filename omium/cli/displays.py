@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Protocol, TextIO
@@ -14,11 +15,14 @@ from rich.text import Text
 
 from omium.cli.progress import AgentProgress, Progress
 from omium.cli.terminal import out_json, say
-from omium.cli.wording import counted, duration_text, line_of, tokens_text
+from omium.cli.wording import agent_of, counted, duration_text, line_of, tokens_text
 from omium.execution.events import Created, Entry, to_json
-from omium.types import ExecutionId
+from omium.types import AgentName, ExecutionId
 
 REFRESHES_PER_S = 8
+PIECES_CHARS_MAX = 160
+"""Of an answer on its way, its end is shown."""
+
 _PHASE_STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "failed": "red"}
 _PHASE_SIGNS = {"waiting": "·", "running": "▸", "done": "✓", "failed": "✗"}
 
@@ -38,6 +42,10 @@ class Display(Protocol):
         """Its journal has grown by one entry."""
         ...
 
+    def piece(self, agent: AgentName, text: str) -> None:
+        """A piece of an answer that the agent is getting. The next entry supersedes it."""
+        ...
+
     def close(self) -> None:
         """Nothing follows. May be called twice."""
         ...
@@ -51,6 +59,8 @@ class QuietDisplay:
     def opened(self, execution_id: ExecutionId, past: Sequence[Entry]) -> None: ...
 
     def entry(self, entry: Entry) -> None: ...
+
+    def piece(self, agent: AgentName, text: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -76,6 +86,8 @@ class PlainDisplay:
             self._created_ms = entry.at_ms
         say(line_of(entry, self._created_ms), self._stream)
 
+    def piece(self, agent: AgentName, text: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -96,6 +108,8 @@ class JsonDisplay:
         out_json(to_json(entry), stream=self._events)
         self._events.flush()
 
+    def piece(self, agent: AgentName, text: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -105,6 +119,7 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._progress = Progress()
         self._stage = "starting"
+        self._pieces: dict[AgentName, str] = {}
         self._execution_id: ExecutionId | None = None
         self._since_s = time.monotonic()
         self._elapsed_s: float | None = None
@@ -131,12 +146,17 @@ class LiveDisplay:
 
     def entry(self, entry: Entry) -> None:
         self._progress.note(entry)
+        self._pieces.pop(agent_of(entry.event), None)
         if self._progress.status not in ("queued", "running"):
             # What follows is the runtime's end, not the execution's.
             self._elapsed_s = time.monotonic() - self._since_s
 
+    def piece(self, agent: AgentName, text: str) -> None:
+        self._pieces[agent] = (self._pieces.get(agent, "") + text)[-PIECES_CHARS_MAX:]
+
     def close(self) -> None:
         self._stage = ""
+        self._pieces.clear()
         self._live.stop()
 
     def picture(self) -> RenderableType:
@@ -152,6 +172,9 @@ class LiveDisplay:
                 f"{counted(len(progress.checkpoints), 'checkpoint')}",
             )
             parts += [head, _agents(progress)]
+        for agent, text in list(self._pieces.items()):
+            line = " ".join(text.split())
+            parts.append(Text(f"  {agent}: … {line}", style="dim italic", overflow="ellipsis"))
         if self._stage:
             waiting = "" if self._elapsed_s is not None else f"  {elapsed}"
             self._spinner.update(text=f"{self._stage}{waiting}")
@@ -187,3 +210,14 @@ def _used(agent: AgentProgress) -> str:
     if agent.prompt_tokens or agent.completion_tokens:
         parts.append(tokens_text(agent.prompt_tokens, agent.completion_tokens))
     return ", ".join(parts)
+
+
+def display_for(*, as_json: bool, quiet: bool) -> Display:
+    """The display that fits what was asked for and what the terminal can show."""
+    if as_json:
+        return JsonDisplay(sys.stdout, None if quiet else sys.stderr)
+    if quiet:
+        return QuietDisplay()
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return LiveDisplay(Console(file=sys.stderr))
+    return PlainDisplay(sys.stderr)

@@ -12,19 +12,19 @@ import logging
 import logging.handlers
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from omium.actors.client import Client
-from omium.actors.messages import ExecutionView
 from omium.cli.displays import Display
 from omium.cli.ending import STOP_TIMEOUT_S, abandon, signals
+from omium.cli.telling import Drive
 from omium.config import Settings
 from omium.errors import DeadlineExceeded, OmiumError
-from omium.execution.events import Entry, StepCompleted
+from omium.execution.events import Entry
 from omium.runtime.runtime import Runtime
-from omium.types import ExecutionId, Json
+from omium.types import ExecutionId
 
 RAY_LOG_NAME = "driver.log"
 RAY_LOG_BYTES_MAX = 1024 * 1024
@@ -45,26 +45,6 @@ class Work:
     warm: Mapping[str, int]
     timeout_s: float | None = None
     show_worker_output: bool = False
-
-
-@dataclass(kw_only=True)
-class Drive:
-    """How it went. ``view`` is set when the execution ended or paused by itself, ``signal``
-    when a signal came first, ``error`` when something else did. ``checkpoints`` are journal
-    index and agent of each."""
-
-    execution_id: ExecutionId | None = None
-    view: ExecutionView | None = None
-    output: Json = None
-    elapsed_s: float = 0.0
-    checkpoints: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    signal: int | None = None
-    error: OmiumError | None = None
-
-    def note(self, entry: Entry) -> None:
-        """Keep what is told of an entry at the end."""
-        if isinstance(entry.event, StepCompleted):
-            self.checkpoints.append((entry.index, entry.event.agent))
 
 
 async def drive(settings: Settings, work: Work, display: Display) -> Drive:

@@ -10,23 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 
-from omium.cli.displays import Display, JsonDisplay, LiveDisplay, PlainDisplay, QuietDisplay
+from omium.cli.displays import display_for
 from omium.cli.looking import ending_error
 from omium.cli.options import (
+    Address,
     AsJson,
     DataDir,
     ExecutionName,
+    Labels,
     Quiet,
     ShowWorkerOutput,
     Timeout,
     WorkflowFile,
     json_or_text,
+    labels_of,
     pairs_of,
-    settings_of,
 )
-from omium.cli.records import opened
+from omium.cli.places import Place, place_to_act
+from omium.cli.records import opened_at
 from omium.cli.telling import how_to_decide, tell, tell_completed
 from omium.clock import SystemClock
 from omium.config import Settings
@@ -34,6 +36,7 @@ from omium.errors import (
     DataDirectoryBusy,
     ExecutionPaused,
     InputError,
+    NotFound,
 )
 from omium.execution.events import Entry
 from omium.execution.records import Decision
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     # What drives a runtime imports Ray, which takes a second: only when it is needed.
     from omium.actors.client import Client
     from omium.cli.driving import Work
+    from omium.cli.following import Begin
+    from omium.client import AsyncClient
     from omium.definitions import Workflow
 
 INPUTS_FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -82,6 +87,8 @@ def run(
             show_default=False,
         ),
     ] = None,
+    labels: Labels = None,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     timeout_s: Timeout = None,
@@ -95,22 +102,41 @@ def run(
     it resumable. With [bold]--json[/] every event of the journal is a JSON line on stdout, and
     the last line has [bold]"type": "result"[/].
 
+    With [bold]--address[/] the definition is registered at that service, which runs it and
+    finds its code in folders of its own; Ctrl-C leaves it running there. So it does where a
+    service of this machine uses the data directory.
+
     Examples:
 
       omium run examples/loan-apr/workflow.yaml --input principal=10000 --input interest=550
       omium run workflow.yaml --inputs-file inputs.json --model openai/gpt-4o-mini
+      omium run workflow.yaml --address http://127.0.0.1:8700 --label customer=4711
       omium run workflow.yaml --json | jq -c 'select(.type == "result") | .output'
     """
-    from omium.cli.driving import Work
     from omium.definitions import coerce_inputs, load_workflow
     from omium.frameworks.registry import FRAMEWORKS
-    from omium.runtime.prepare import prepare
-    from omium.runtime.runtime import prepare_data_dir, warm_for
 
-    settings = settings_of(data_dir)
+    place = place_to_act(data_dir, address)
+    settings = place.settings
+    named = labels_of(labels)
     definition = load_workflow(workflow, frameworks=FRAMEWORKS)
     given: dict[str, Json] = _inputs_of(inputs_file) if inputs_file is not None else {}
     given |= coerce_inputs(definition, pairs_of(inputs, "--input"))
+    if place.address is not None:
+
+        async def ask(service: AsyncClient) -> ExecutionId:
+            await _register(service, workflow, definition)
+            handle = await service.run(
+                definition.name, given, version=definition.version, model=model, labels=named
+            )
+            return ExecutionId(handle.id)
+
+        _follow_to_its_end(place, ask, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
+
+    from omium.cli.driving import Work
+    from omium.runtime.prepare import prepare
+    from omium.runtime.runtime import prepare_data_dir, warm_for
+
     prepared = prepare(workflow, given, settings, model=model)
     prepare_data_dir(settings)
     execution_id = ExecutionId(SystemClock().new_id("ex"))
@@ -122,6 +148,7 @@ def run(
             model=prepared.model,
             import_paths=prepared.import_paths,
             execution_id=execution_id,
+            labels=named,
         )
 
     work = Work(
@@ -130,7 +157,7 @@ def run(
         timeout_s=timeout_s,
         show_worker_output=show_worker_output,
     )
-    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+    _take_to_its_end(place, work, as_json=as_json, quiet=quiet)
 
 
 def resume(
@@ -153,6 +180,7 @@ def resume(
             "--answer", metavar="JSON", help="The result of that call.", show_default=False
         ),
     ] = None,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     timeout_s: Timeout = None,
@@ -170,27 +198,33 @@ def resume(
       omium resume ex_0kq3 --decide retry
       omium resume last --decide answer --answer '{"sent": true}'
     """
-    settings = settings_of(data_dir)
+    place = place_to_act(data_dir, address)
     decision, value = _decision_of(decide, answer)
-    with opened(settings) as records:
+    with opened_at(place) as records:
         state = records.state(records.resolve(execution))
-        past = tuple(records.journal.all_entries(state.id))
+        past = tuple(records.entries(state.id))
         if state.status == "completed":
             tell_completed(state, records.output(state), past, as_json=as_json, quiet=quiet)
             return
         if state.status == "cancelled":
             raise ending_error(records, state)
     if state.pause is not None and state.pause.reason == "outcome_unknown" and decision is None:
-        raise ExecutionPaused(
-            state.id, f"{state.pause.detail}; {how_to_decide(state.id, data_dir)}"
-        )
+        raise ExecutionPaused(state.id, f"{state.pause.detail}; {how_to_decide(state.id, place)}")
+    if place.address is not None:
+
+        async def ask(service: AsyncClient) -> ExecutionId:
+            if state.status in ("paused", "failed"):
+                await service.execution(state.id).resume(decision=decision, answer=value)
+            return state.id
+
+        _follow_to_its_end(place, ask, past=past, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
     async def begin(client: Client) -> ExecutionId:
         await client.resume(state.id, decision=decision, answer=value, by="cli")
         return state.id
 
-    work = _work_on(settings, state, begin, past, timeout_s, show_worker_output)
-    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+    work = _work_on(place.settings, state, begin, past, timeout_s, show_worker_output)
+    _take_to_its_end(place, work, as_json=as_json, quiet=quiet)
 
 
 def fork(
@@ -215,6 +249,7 @@ def fork(
             show_default=False,
         ),
     ] = None,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
     timeout_s: Timeout = None,
@@ -231,21 +266,38 @@ def fork(
       omium fork last --at 9 --set inputs.years=2
       omium fork ex_0kq3 --at 9 --set agents.analyst.model=openai/gpt-4o-mini
     """
-    settings = settings_of(data_dir)
+    place = place_to_act(data_dir, address)
     wanted = {name: json_or_text(text) for name, text in pairs_of(changes, "--set").items()}
-    with opened(settings) as records:
+    with opened_at(place) as records:
         state = records.state(records.resolve(execution))
     if at > state.index:
         raise InputError(f"{state.id} has journal indexes 1 to {state.index}, not {at}")
+    if place.address is not None:
+
+        async def ask(service: AsyncClient) -> ExecutionId:
+            return ExecutionId((await service.execution(state.id).fork(at, wanted)).id)
+
+        _follow_to_its_end(place, ask, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
     async def begin(client: Client) -> ExecutionId:
         return await client.fork(state.id, at, wanted)
 
-    work = _work_on(settings, state, begin, (), timeout_s, show_worker_output, wanted)
-    _take_to_its_end(settings, work, data_dir, as_json=as_json, quiet=quiet)
+    work = _work_on(place.settings, state, begin, (), timeout_s, show_worker_output, wanted)
+    _take_to_its_end(place, work, as_json=as_json, quiet=quiet)
 
 
 # ------------------------------------------------------------------ what was asked for
+
+
+async def _register(service: AsyncClient, file: Path, definition: Workflow) -> None:
+    """See to it that the service has this definition. That takes an admin key; one that may
+    only run will do where it is there already."""
+    try:
+        there = await service.workflow(definition.name, definition.version)
+    except NotFound:
+        there = None
+    if there is None or there.digest != definition.digest:
+        await service.register(file)
 
 
 def _inputs_of(path: Path) -> dict[str, Json]:
@@ -308,29 +360,38 @@ def _work_on(
 # ------------------------------------------------------------------ to its end
 
 
-def _take_to_its_end(
-    settings: Settings, work: Work, data_dir: Path | None, *, as_json: bool, quiet: bool
-) -> None:
+def _take_to_its_end(place: Place, work: Work, *, as_json: bool, quiet: bool) -> None:
     """Drive, show, tell how it ended, and exit with what that means."""
     from omium.cli.driving import drive, ray_output_to
 
+    settings = place.settings
     owner = live_endpoint(settings.data_dir)
     if owner is not None:
         raise DataDirectoryBusy(str(settings.data_dir), f"omium (process {owner.pid})")
-    display = _display(as_json=as_json, quiet=quiet)
+    display = display_for(as_json=as_json, quiet=quiet)
     try:
         with ray_output_to(settings.data_dir, sys.stderr if work.show_worker_output else None):
             ending = asyncio.run(drive(settings, work, display))
     finally:
         display.close()
-    raise typer.Exit(tell(ending, data_dir, as_json=as_json, quiet=quiet))
+    raise typer.Exit(tell(ending, place, as_json=as_json, quiet=quiet))
 
 
-def _display(*, as_json: bool, quiet: bool) -> Display:
-    if as_json:
-        return JsonDisplay(sys.stdout, None if quiet else sys.stderr)
-    if quiet:
-        return QuietDisplay()
-    if sys.stdout.isatty() and sys.stderr.isatty():
-        return LiveDisplay(Console(file=sys.stderr))
-    return PlainDisplay(sys.stderr)
+def _follow_to_its_end(
+    place: Place,
+    begin: Begin,
+    *,
+    past: tuple[Entry, ...] = (),
+    timeout_s: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """The same for an execution of a service, which goes on whatever happens here."""
+    from omium.cli.following import follow
+
+    display = display_for(as_json=as_json, quiet=quiet)
+    try:
+        ending = asyncio.run(follow(place, begin, display, past=past, timeout_s=timeout_s))
+    finally:
+        display.close()
+    raise typer.Exit(tell(ending, place, as_json=as_json, quiet=quiet))

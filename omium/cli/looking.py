@@ -1,7 +1,9 @@
-"""``ps``, ``show``, ``checkpoints`` and ``result``: what the journal says, read offline."""
+"""``ps``, ``show``, ``checkpoints`` and ``result``: what the journal says, of a data directory
+or at a service."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -9,13 +11,14 @@ import typer
 
 from omium.cli.options import (
     STATUSES,
+    Address,
     AsJson,
     DataDir,
     ExecutionName,
     complete_status,
-    settings_of,
 )
-from omium.cli.records import AT_WORK, Records, opened, opened_if_any
+from omium.cli.places import place_of
+from omium.cli.records import AT_WORK, REPLICA_NAME, Records, opened_at
 from omium.cli.terminal import coloured, failed_error, out, out_json, table
 from omium.cli.wording import (
     agent_of,
@@ -42,10 +45,22 @@ from omium.errors import (
 from omium.execution.events import Entry, StepCompleted, to_json, type_of
 from omium.execution.records import Payload
 from omium.execution.state import ExecutionState
-from omium.storage.journal import PAGE_ROWS_MAX, ExecutionRow
+from omium.storage.journal import ExecutionRow
 from omium.types import Json, Status
 
 LIMIT = 20
+COLUMNS = (
+    "EXECUTION",
+    "WORKFLOW",
+    "STATUS",
+    "AGENTS",
+    "CHECKPOINTS",
+    "LLM",
+    "TOOLS",
+    "TOKENS",
+    "CREATED",
+    "DETAIL",
+)
 
 
 def ps(
@@ -65,6 +80,7 @@ def ps(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = LIMIT,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All there are.")] = False,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,35 +94,25 @@ def ps(
       omium ps
       omium ps --status failed --status paused --workflow loan-apr
       omium ps --all --json | jq '.[].id'
+      omium ps --address http://127.0.0.1:8700
     """
     wanted = _statuses(status or [])
-    with opened_if_any(settings_of(data_dir)) as records:
-        rows = (
-            _rows(records, wanted, workflow, None if everything else limit)
-            if records is not None
-            else []
-        )
-        if as_json:
-            out_json([records.row_json(row) for row in rows] if records is not None else [])
-        elif records is None or not rows:
-            out("no executions")
-        else:
-            table(
-                (
-                    "EXECUTION",
-                    "WORKFLOW",
-                    "STATUS",
-                    "AGENTS",
-                    "CHECKPOINTS",
-                    "LLM",
-                    "TOOLS",
-                    "TOKENS",
-                    "CREATED",
-                    "DETAIL",
-                ),
-                [_cells(records, row) for row in rows],
-                status=2,
-            )
+    place = place_of(data_dir, address)
+    if place.address is None and not (place.settings.data_dir / REPLICA_NAME).exists():
+        _list(None, [], as_json=as_json)
+        return
+    with opened_at(place) as records:
+        rows = _rows(records, wanted, workflow, None if everything else limit)
+        _list(records, rows, as_json=as_json)
+
+
+def _list(records: Records | None, rows: list[ExecutionRow], *, as_json: bool) -> None:
+    if as_json:
+        out_json([records.row_json(row) for row in rows] if records is not None else [])
+    elif records is None or not rows:
+        out("no executions")
+    else:
+        table(COLUMNS, [_cells(records, row) for row in rows], status=2)
 
 
 def _statuses(names: list[str]) -> list[str]:
@@ -124,23 +130,14 @@ def _rows(
     statuses: list[Status] = [s for s in STATUSES if s in wanted]
     if "interrupted" in wanted:
         statuses += AT_WORK
-    rows: list[ExecutionRow] = []
-    before: str | None = None
-    while limit is None or len(rows) < limit:
-        page = records.journal.executions(
-            statuses=statuses, workflow=workflow, before=before, limit=PAGE_ROWS_MAX
-        )
-        rows += [
-            row
-            for row in page
-            if not wanted
-            or row.status in wanted
-            or ("interrupted" in wanted and records.interrupted(row.status))
-        ]
-        if len(page) < PAGE_ROWS_MAX:
-            break
-        before = page[-1].id
-    return rows[:limit]
+    rows = (
+        row
+        for row in records.rows(statuses=statuses, workflow=workflow)
+        if not wanted
+        or row.status in wanted
+        or ("interrupted" in wanted and records.interrupted(row.status))
+    )
+    return list(islice(rows, limit))
 
 
 def _cells(records: Records, row: ExecutionRow) -> tuple[str, ...]:
@@ -163,6 +160,7 @@ def show(
     full: Annotated[
         bool, typer.Option("--full", help="Whole payloads, those in the blob store included.")
     ] = False,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -174,9 +172,9 @@ def show(
       omium show ex_0kq3 --full
       omium show last --json | jq '.events[] | select(.type == "call.completed")'
     """
-    with opened(settings_of(data_dir)) as records:
+    with opened_at(place_of(data_dir, address)) as records:
         state = records.state(records.resolve(execution))
-        entries = list(records.journal.all_entries(state.id))
+        entries = records.entries(state.id)
         if as_json:
             out_json(_shown_json(records, state, entries))
             return
@@ -251,7 +249,7 @@ def _full(records: Records, state: ExecutionState, entries: list[Entry]) -> None
         for name in event.__struct_fields__:
             value = getattr(event, name)
             if isinstance(value, Payload):
-                value = records.value(value, state.tenant)
+                value = records.value(value, state)
             if name not in ("agent", "tenant") and value not in ("", None, ()):
                 lines = value.splitlines() if isinstance(value, str) else [json_text(value)]
                 out(f"    {name}: {lines[0]}")
@@ -260,12 +258,11 @@ def _full(records: Records, state: ExecutionState, entries: list[Entry]) -> None
 
 
 def _shown_json(records: Records, state: ExecutionState, entries: list[Entry]) -> dict[str, Any]:
-    rows = records.journal.executions(execution_id=state.id, tenant=None, limit=1)
     return {
-        **records.row_json(rows[0]),
-        "inputs": records.value(state.inputs, state.tenant),
+        **records.row_json(records.row(state.id)),
+        "inputs": records.value(state.inputs, state),
         "outputs": {
-            agent.name: records.value(agent.output, state.tenant)
+            agent.name: records.value(agent.output, state)
             for agent in state.agents.values()
             if agent.output is not None
         },
@@ -286,6 +283,7 @@ def checkpoints(
             show_default=False,
         ),
     ] = None,
+    address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -296,11 +294,11 @@ def checkpoints(
       omium checkpoints last
       omium checkpoints last --at 9
     """
-    with opened(settings_of(data_dir)) as records:
+    with opened_at(place_of(data_dir, address)) as records:
         state = records.state(records.resolve(execution))
         found = [
             (entry, entry.event)
-            for entry in records.journal.all_entries(state.id)
+            for entry in records.entries(state.id)
             if isinstance(entry.event, StepCompleted)
         ]
         if at is not None:
@@ -308,7 +306,7 @@ def checkpoints(
             if held is None:
                 there = ", ".join(str(entry.index) for entry, _ in found) or "no checkpoint"
                 raise NotFound("checkpoint", str(at), f"{state.id} has {there}")
-            out_json(records.value(held.state, state.tenant), pretty=not as_json)
+            out_json(records.value(held.state, state), pretty=not as_json)
         elif as_json:
             out_json(
                 [
@@ -342,7 +340,12 @@ def checkpoints(
             )
 
 
-def result(execution: ExecutionName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def result(
+    execution: ExecutionName,
+    address: Address = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Print the result of a completed execution, as JSON.
 
     The exit code of one that did not complete says why: that of its failure, 4 for paused, 5
@@ -353,7 +356,7 @@ def result(execution: ExecutionName, data_dir: DataDir = None, as_json: AsJson =
       omium result last
       omium result last | jq .apr
     """
-    with opened(settings_of(data_dir)) as records:
+    with opened_at(place_of(data_dir, address)) as records:
         state = records.state(records.resolve(execution))
         out_json(output_of(records, state), pretty=not as_json)
 

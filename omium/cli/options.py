@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from omium.cli.places import place_of
 from omium.cli.records import LAST, known_ids
 from omium.config import Settings, load_settings
 from omium.errors import InputError, OmiumError
 from omium.types import Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
+LABELS_MAX = 16
+_LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+_LABEL_VALUE = re.compile(r"[ -~]{0,200}")
 
 
 def settings_of(data_dir: Path | None) -> Settings:
@@ -25,11 +30,16 @@ def complete_execution(ctx: typer.Context, incomplete: str) -> list[tuple[str, s
     """Execution ids that begin so, and ``last``."""
     given = ctx.params.get("data_dir")
     try:
-        settings = settings_of(Path(given) if given else None)
+        place = place_of(Path(given) if given else None, ctx.params.get("address"))
     except OmiumError:
         # A shell that completes a word has no place to show an error in.
         return []
-    found = known_ids(settings, incomplete)
+    if place.address is None:
+        found = known_ids(place.settings, incomplete)
+    else:
+        from omium.cli.remote import ids_at
+
+        found = ids_at(place.address, incomplete)
     return [(LAST, "the newest execution"), *found] if LAST.startswith(incomplete) else found
 
 
@@ -45,6 +55,16 @@ DataDir = Annotated[
         help="Where the journal is. Default: OMIUM_DATA_DIR, omium.toml, else the user's own.",
         show_default=False,
         file_okay=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The service to ask. Default: OMIUM_ADDRESS, omium.toml, else none: the data "
+        "directory is used.",
+        show_default=False,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
@@ -76,6 +96,31 @@ WorkflowFile = Annotated[
     Path,
     typer.Argument(metavar="WORKFLOW", help="A workflow definition, YAML or JSON."),
 ]
+
+
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="NAME=VALUE",
+        help="A label, to find the execution by. May be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def labels_of(texts: list[str] | None) -> dict[str, str]:
+    """``--label`` texts as labels, such as the HTTP API takes. Raises ``InputError``."""
+    labels = pairs_of(texts, "--label")
+    for name, value in labels.items():
+        if not _LABEL_NAME.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
+            raise InputError(
+                f"--label {f'{name}={value}'!r}: expected a name of at most 63 letters, digits "
+                "and ._/-, and a value of at most 200 printable ASCII characters"
+            )
+    if len(labels) > LABELS_MAX:
+        raise InputError(f"--label: found {len(labels)}, expected at most {LABELS_MAX}")
+    return labels
 
 
 def pairs_of(texts: list[str] | None, option: str) -> dict[str, str]:

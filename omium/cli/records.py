@@ -1,75 +1,73 @@
-"""Reading a data directory without starting anything, beside whoever may be writing it."""
+"""What is known of executions: in a data directory, read beside whoever may be writing it, or
+at a service. Starts nothing and changes nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
+from omium.cli.places import Place
 from omium.config import Settings
 from omium.errors import Conflict, NotFound, OmiumError
+from omium.execution.events import Entry
 from omium.execution.records import Payload
 from omium.execution.state import ExecutionState
 from omium.runtime.endpoint import is_owned
-from omium.storage.journal import ExecutionRow, Journal
-from omium.types import ExecutionId, Json, Status, TenantId
+from omium.storage.journal import PAGE_ROWS_MAX, ExecutionRow, Journal
+from omium.types import ExecutionId, Json, Status
 
 REPLICA_NAME = "replica.sqlite"
 LAST = "last"
 AT_WORK: tuple[Status, ...] = ("queued", "running")
+LISTED = "`omium ps` lists what there is"
 
 
-class Records:
-    """What a data directory holds. Use ``opened``."""
+class Records(ABC):
+    """The executions of one place. Use ``opened_at``."""
 
-    def __init__(self, settings: Settings, journal: Journal) -> None:
-        self._settings = settings
-        self.journal = journal
-        self._owned = is_owned(settings.data_dir)
-
+    @abstractmethod
     def resolve(self, name: str) -> ExecutionId:
         """The execution that ``name`` means: its id, the beginning of it, or ``last``.
 
         Raises ``NotFound``.
         """
-        if name != LAST:
-            return self.journal.find(name)
-        rows = self.journal.executions(limit=1)
-        if not rows:
-            raise NotFound("execution", LAST, "nothing has run in this data directory yet")
-        return rows[0].id
 
+    @abstractmethod
     def state(self, execution_id: ExecutionId) -> ExecutionState:
         """The state that the journal of an execution adds up to. Raises ``NotFound``."""
-        state = self.journal.fold(execution_id)
-        if state is None:
-            raise NotFound("execution", execution_id, "`omium ps` lists what there is")
-        return state
 
+    @abstractmethod
+    def entries(self, execution_id: ExecutionId) -> list[Entry]:
+        """The whole journal of an execution."""
+
+    @abstractmethod
+    def rows(
+        self, *, statuses: Sequence[Status] = (), workflow: str | None = None
+    ) -> Iterator[ExecutionRow]:
+        """Executions, the newest first."""
+
+    @abstractmethod
+    def row(self, execution_id: ExecutionId) -> ExecutionRow:
+        """One execution as it is in a list. Raises ``NotFound``."""
+
+    @abstractmethod
     def interrupted(self, status: Status) -> bool:
         """Whether an execution of that status is worked on by nobody."""
-        return status in AT_WORK and not self._owned
+
+    @abstractmethod
+    def value(self, payload: Payload, state: ExecutionState) -> Json:
+        """The value of a payload in the journal of ``state``, from the blob store where it lies
+        there. Raises ``CorruptBlob``, ``NotFound`` or ``BlobStoreError``."""
 
     def shown_status(self, status: Status) -> str:
         """The status for people: ``interrupted`` for what nobody works on."""
         return "interrupted" if self.interrupted(status) else status
-
-    def value(self, payload: Payload, tenant: TenantId) -> Json:
-        """The value of a payload, from the blob store where it lies there.
-
-        Raises ``CorruptBlob``, ``NotFound`` or ``BlobStoreError``.
-        """
-        if payload.blob is None:
-            return payload.inline
-        # Behind an import that takes a second, and seldom needed.
-        from omium.serve.composition import s3_options
-        from omium.storage.blobs import open_blob_store
-
-        blobs = open_blob_store(self._settings.blobs, s3=s3_options(self._settings))
-        return asyncio.run(blobs.get_json(payload.blob, tenant=tenant))
 
     def output(self, state: ExecutionState) -> Json:
         """The result of a completed execution: the output of its last agent, or the outputs of
@@ -77,7 +75,7 @@ class Records:
         if state.status != "completed":
             raise Conflict(f"{state.id} is {self.shown_status(state.status)}")
         outputs = {
-            name: self.value(output, state.tenant)
+            name: self.value(output, state)
             for name in state.result
             if (output := state.agents[name].output) is not None
         }
@@ -88,18 +86,76 @@ class Records:
         return {**msgspec.to_builtins(row), "interrupted": self.interrupted(row.status)}
 
 
+class DirectoryRecords(Records):
+    """What a data directory holds. Use ``opened``."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings = settings
+        self.journal = journal
+        self._owned = is_owned(settings.data_dir)
+
+    def resolve(self, name: str) -> ExecutionId:
+        if name != LAST:
+            return self.journal.find(name)
+        rows = self.journal.executions(limit=1)
+        if not rows:
+            raise NotFound("execution", LAST, "nothing has run in this data directory yet")
+        return rows[0].id
+
+    def state(self, execution_id: ExecutionId) -> ExecutionState:
+        state = self.journal.fold(execution_id)
+        if state is None:
+            raise NotFound("execution", execution_id, LISTED)
+        return state
+
+    def entries(self, execution_id: ExecutionId) -> list[Entry]:
+        return list(self.journal.all_entries(execution_id))
+
+    def rows(
+        self, *, statuses: Sequence[Status] = (), workflow: str | None = None
+    ) -> Iterator[ExecutionRow]:
+        before: str | None = None
+        while True:
+            page = self.journal.executions(
+                statuses=statuses, workflow=workflow, before=before, limit=PAGE_ROWS_MAX
+            )
+            yield from page
+            if len(page) < PAGE_ROWS_MAX:
+                return
+            before = page[-1].id
+
+    def row(self, execution_id: ExecutionId) -> ExecutionRow:
+        rows = self.journal.executions(execution_id=execution_id, tenant=None, limit=1)
+        if not rows:
+            raise NotFound("execution", execution_id, LISTED)
+        return rows[0]
+
+    def interrupted(self, status: Status) -> bool:
+        return status in AT_WORK and not self._owned
+
+    def value(self, payload: Payload, state: ExecutionState) -> Json:
+        if payload.blob is None:
+            return payload.inline
+        # Behind an import that takes a second, and seldom needed.
+        from omium.serve.composition import s3_options
+        from omium.storage.blobs import open_blob_store
+
+        blobs = open_blob_store(self._settings.blobs, s3=s3_options(self._settings))
+        return asyncio.run(blobs.get_json(payload.blob, tenant=state.tenant))
+
+
 @contextmanager
-def opened(settings: Settings) -> Iterator[Records]:
+def opened(settings: Settings) -> Iterator[DirectoryRecords]:
     """The records in the data directory of ``settings``. Raises ``NotFound`` for an empty one."""
     journal = Journal.open(settings.data_dir / REPLICA_NAME)
     try:
-        yield Records(settings, journal)
+        yield DirectoryRecords(settings, journal)
     finally:
         journal.close()
 
 
 @contextmanager
-def opened_if_any(settings: Settings) -> Iterator[Records | None]:
+def opened_if_any(settings: Settings) -> Iterator[DirectoryRecords | None]:
     """Like ``opened``, with None for a data directory in which nothing has run yet."""
     if not (settings.data_dir / REPLICA_NAME).exists():
         yield None
@@ -108,10 +164,18 @@ def opened_if_any(settings: Settings) -> Iterator[Records | None]:
         yield records
 
 
-def execution_id_of(settings: Settings, name: str) -> ExecutionId:
-    """See ``Records.resolve``. Raises ``NotFound``."""
-    with opened(settings) as records:
-        return records.resolve(name)
+@contextmanager
+def opened_at(place: Place) -> Iterator[Records]:
+    """The records of a place. Raises ``NotFound`` for an empty data directory."""
+    if place.address is None:
+        with opened(place.settings) as records:
+            yield records
+        return
+    # Behind an import that only those pay for who ask a service.
+    from omium.cli.remote import service_records
+
+    with service_records(place.address) as records:
+        yield records
 
 
 def known_ids(settings: Settings, prefix: str, limit: int = 50) -> list[tuple[str, str]]:

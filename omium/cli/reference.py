@@ -24,7 +24,7 @@ _HEAD = """\
 
 `omium` and `python -m omium` are the same program. Results go to stdout, everything else
 (progress, errors, hints) to stderr. `--json` makes stdout machine-readable: one document, or
-for `run`, `resume` and `fork` one line for each event of the journal and a last line with
+for `run`, `resume`, `fork` and `watch` one line for each event of the journal and a last line with
 `"type": "result"`. An error is one line on stderr, `error: …`; mistakes in a definition or in
 inputs get a line each. With `--json` an error before there is an execution is also a line on
 stdout with `"type": "error"`.
@@ -34,7 +34,7 @@ makes the shell complete commands, options, ids and statuses.
 
 Ctrl-C, SIGTERM and a lost terminal stop a run in good order: nothing is left behind, and the
 execution can be resumed. What Ray prints in the driver is kept in `driver.log` in the data
-directory.
+directory. A run at a service, named by `--address`, goes on there: `omium watch` shows it again.
 
 ## Exit codes
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from omium.cli.places import Place
 from omium.cli.terminal import exit_code_for, failed_error, out_json, say, tell_error
 from omium.cli.wording import counted, duration_text, tokens_text
 from omium.errors import ExecutionCancelled, ExecutionPaused, OmiumError
 from omium.execution.events import Entry, StepCompleted
 from omium.execution.state import ExecutionState
-from omium.types import Json
+from omium.types import ExecutionId, Json
 
 if TYPE_CHECKING:
     from omium.actors.messages import ExecutionView
-    from omium.cli.driving import Drive
 
 CHECKPOINTS_SHOWN_MAX = 12
 
 
-def tell(ending: Drive, data_dir: Path | None, *, as_json: bool, quiet: bool) -> int:
+@dataclass(kw_only=True)
+class Drive:
+    """How it went. ``view`` is set when the execution ended or paused by itself, ``signal``
+    when a signal came first, ``error`` when something else did. ``checkpoints`` are journal
+    index and agent of each. ``elsewhere`` means that others work on it, and go on."""
+
+    execution_id: ExecutionId | None = None
+    view: ExecutionView | None = None
+    output: Json = None
+    elapsed_s: float = 0.0
+    checkpoints: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    signal: int | None = None
+    error: OmiumError | None = None
+    elsewhere: bool = False
+
+    def note(self, entry: Entry) -> None:
+        """Keep what is told of an entry at the end."""
+        if isinstance(entry.event, StepCompleted):
+            self.checkpoints.append((entry.index, entry.event.agent))
+
+
+def tell(ending: Drive, place: Place, *, as_json: bool, quiet: bool) -> int:
     """Say how it ended; returns the exit code."""
     if ending.view is not None:
-        return _tell_end(ending, ending.view, data_dir, as_json=as_json, quiet=quiet)
-    go_on = _go_on(ending.execution_id, data_dir)
+        return _tell_end(ending, ending.view, place, as_json=as_json, quiet=quiet)
+    go_on = _left(ending, place)
     if as_json and ending.execution_id is not None:
         out_json(_interrupted_json(ending))
     if ending.signal is not None:
@@ -44,7 +64,7 @@ def _interrupted_json(ending: Drive) -> dict[str, Any]:
         "type": "result",
         "execution": ending.execution_id,
         "status": "running",
-        "interrupted": True,
+        "interrupted": not ending.elsewhere,
         "output": None,
         "checkpoints": len(ending.checkpoints),
         "elapsed_ms": round(ending.elapsed_s * 1000),
@@ -55,7 +75,7 @@ def _interrupted_json(ending: Drive) -> dict[str, Any]:
 
 
 def _tell_end(
-    ending: Drive, view: ExecutionView, data_dir: Path | None, *, as_json: bool, quiet: bool
+    ending: Drive, view: ExecutionView, place: Place, *, as_json: bool, quiet: bool
 ) -> int:
     error = _error_of(view)
     if not quiet and not as_json:
@@ -68,11 +88,11 @@ def _tell_end(
         return 0
     tell_error(error, as_json=False)
     if view.status == "paused":
-        say(how_to_decide(view.row.id, data_dir, view.pause_reason))
+        say(how_to_decide(view.row.id, place, view.pause_reason))
     elif view.failure is not None:
         last = view.failure.checkpoint
         good = f"last good checkpoint: {last}; " if last else "no checkpoint yet; "
-        say(f"{good}{_go_on(view.row.id, data_dir)}")
+        say(f"{good}{_go_on(view.row.id, place)}")
     return exit_code_for(error)
 
 
@@ -147,21 +167,25 @@ def tell_completed(
     out_json(output, pretty=True)
 
 
-def _go_on(execution_id: str | None, data_dir: Path | None) -> str:
-    if execution_id is None:
+def _left(ending: Drive, place: Place) -> str:
+    """What becomes of an execution that is shown no longer."""
+    if ending.execution_id is None:
         return ""
-    return f"go on with: omium resume {execution_id}{_where(data_dir)}"
+    if not ending.elsewhere:
+        return _go_on(ending.execution_id, place)
+    where = f" at {place.address}" if place.address is not None else ""
+    return f"it goes on{where}; watch it with: omium watch {ending.execution_id}{place.options}"
 
 
-def how_to_decide(execution_id: str, data_dir: Path | None, reason: str = "outcome_unknown") -> str:
+def _go_on(execution_id: str, place: Place) -> str:
+    return f"go on with: omium resume {execution_id}{place.options}"
+
+
+def how_to_decide(execution_id: str, place: Place, reason: str = "outcome_unknown") -> str:
     """The command that lets a paused execution go on."""
     if reason != "outcome_unknown":
-        return _go_on(execution_id, data_dir)
+        return _go_on(execution_id, place)
     return (
-        f"decide with: omium resume {execution_id}{_where(data_dir)} "
+        f"decide with: omium resume {execution_id}{place.options} "
         "--decide retry | fail | answer --answer JSON"
     )
-
-
-def _where(data_dir: Path | None) -> str:
-    return f" --data-dir {shlex.quote(str(data_dir))}" if data_dir is not None else ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -24,7 +26,7 @@ from omium.client.shapes import (
     WorkflowVersion,
 )
 from omium.client.transport import Transport
-from omium.errors import DeadlineExceeded, InputError
+from omium.errors import DeadlineExceeded, DefinitionError, InputError
 from omium.types import Json, Status
 
 RETRY_S = 60.0
@@ -130,20 +132,25 @@ class AsyncClient:
             content = await asyncio.to_thread(Path(definition).read_bytes)
         except OSError as error:
             raise InputError(f"cannot read {str(definition)!r}: {error.strerror}") from error
-        return await self._transport.ask(
-            WorkflowVersion,
-            "POST",
-            "/v1/workflows",
-            content=content,
-            headers={"content-type": "application/yaml"},
-        )
+        try:
+            return await self._transport.ask(
+                WorkflowVersion,
+                "POST",
+                "/v1/workflows",
+                content=content,
+                headers={"content-type": "application/yaml"},
+            )
+        except DefinitionError as error:
+            raise DefinitionError(str(definition), error.problems) from error
 
     async def workflow(self, name: str, version: str | None = None) -> WorkflowVersion:
         """A workflow's latest version, or the one named. Raises ``NotFound``."""
-        path = f"/v1/workflows/{name}" + (f"/versions/{version}" if version is not None else "")
+        path = f"/v1/workflows/{_quoted(name)}"
+        if version is not None:
+            path += f"/versions/{_quoted(version)}"
         return await self._transport.ask(WorkflowVersion, "GET", path)
 
-    async def workflows(self) -> AsyncIterator[WorkflowInfo]:
+    async def workflows(self) -> AsyncGenerator[WorkflowInfo]:
         """All workflows, by name."""
         cursor: str | None = None
         while True:
@@ -199,7 +206,7 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         created_from: str | None = None,
         created_to: str | None = None,
-    ) -> AsyncIterator[ExecutionInfo]:
+    ) -> AsyncGenerator[ExecutionInfo]:
         """Executions, the newest first. Times are RFC 3339 texts."""
         cursor: str | None = None
         while True:
@@ -234,7 +241,7 @@ class AsyncClient:
             headers=_named(None),
         )
 
-    async def keys(self) -> AsyncIterator[ApiKey]:
+    async def keys(self) -> AsyncGenerator[ApiKey]:
         """The keys of the own tenant, revoked ones too."""
         cursor: str | None = None
         while True:
@@ -248,7 +255,7 @@ class AsyncClient:
 
     async def revoke_key(self, key_id: str) -> ApiKey:
         """Revoke a key; it opens nothing after a second at most. Raises ``NotFound``."""
-        return await self._transport.ask(ApiKey, "DELETE", f"/v1/keys/{key_id}")
+        return await self._transport.ask(ApiKey, "DELETE", f"/v1/keys/{_quoted(key_id)}")
 
 
 class AsyncHandle:
@@ -258,7 +265,7 @@ class AsyncHandle:
         self.id = execution_id
         self._transport = transport
         self._retry_s = retry_s
-        self._path = f"/v1/executions/{execution_id}"
+        self._path = f"/v1/executions/{_quoted(execution_id)}"
 
     def __repr__(self) -> str:
         return f"AsyncHandle({self.id!r})"
@@ -270,17 +277,19 @@ class AsyncHandle:
     async def status(self) -> Status:
         return (await self.view()).status
 
-    async def events(self, after: int = 0, *, live: bool = False) -> AsyncIterator[Event]:
+    async def events(self, after: int = 0, *, live: bool = False) -> AsyncGenerator[Event]:
         """The journal after an index, as it is and as it grows, until the execution has ended.
 
         Each entry comes once and in order, through lost connections and restarts of the
         service. With ``live``, pieces of answers come too, which the entry that follows
         supersedes. A pause is waited through.
         """
-        async for event in streams.follow(
-            self._transport, self.id, after, live=live, retry_s=self._retry_s
-        ):
-            yield event
+        following = streams.follow(
+            self._transport, f"{self._path}/events", after, live=live, retry_s=self._retry_s
+        )
+        async with aclosing(following) as events:
+            async for event in events:
+                yield event
 
     async def result(self, timeout_s: float | None = None) -> Json:
         """Wait for the end and return the output.
@@ -288,22 +297,20 @@ class AsyncHandle:
         Raises ``ExecutionFailed``, ``ExecutionPaused`` or ``ExecutionCancelled``, and
         ``DeadlineExceeded`` after ``timeout_s`` seconds.
         """
-        left_s = timeout_s
-        while True:
-            wait_s = WAIT_S if left_s is None else min(WAIT_S, left_s)
-            found = await self._transport.ask(
-                _Result,
-                "GET",
-                f"{self._path}/result",
-                params={"wait": "true", "timeout_s": max(wait_s, 0.001)},
-                timeout_s=wait_s + 30,
-            )
-            if found.status == "completed":
-                return found.output
-            if left_s is not None:
-                left_s -= wait_s
-                if left_s <= 0:
-                    raise DeadlineExceeded(f"execution {self.id}", timeout_s or 0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    found = await self._transport.ask(
+                        _Result,
+                        "GET",
+                        f"{self._path}/result",
+                        params={"wait": "true", "timeout_s": WAIT_S},
+                        timeout_s=WAIT_S + 30,
+                    )
+                    if found.status == "completed":
+                        return found.output
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"execution {self.id}", timeout_s or 0) from error
 
     async def cancel(self) -> Execution:
         """Stop it for good. Raises ``Conflict`` when it has ended otherwise."""
@@ -344,7 +351,7 @@ class AsyncHandle:
         )
         return AsyncHandle(self._transport, pending.execution, retry_s=self._retry_s)
 
-    async def checkpoints(self) -> AsyncIterator[Checkpoint]:
+    async def checkpoints(self) -> AsyncGenerator[Checkpoint]:
         """Its checkpoints, in the order of the journal."""
         after: int | None = 0
         while after is not None:
@@ -360,7 +367,14 @@ class AsyncHandle:
         found = await self._transport.ask(_State, "GET", f"{self._path}/checkpoints/{checkpoint}")
         return found.state
 
-    async def journal(self, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+    async def blob(self, digest: str) -> Json:
+        """A value that the journal refers to by ``digest``, such as ``sha256:9f86…``. Raises
+        ``NotFound`` and ``Unavailable``."""
+        name = _quoted(digest.removeprefix("sha256:"))
+        anything: Any = Any
+        return await self._transport.ask(anything, "GET", f"{self._path}/blobs/{name}")
+
+    async def journal(self, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
         """Journal entries after an index, as they are now."""
         at: int | None = after
         while at is not None:
@@ -375,6 +389,10 @@ class AsyncHandle:
         return await self._transport.ask(
             Execution, "POST", f"{self._path}/{verb}", body=body, headers=_named(None)
         )
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def _named(key: str | None) -> dict[str, str]:

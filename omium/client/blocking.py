@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,8 @@ from omium.types import Json, Status
 
 _T = TypeVar("_T")
 
+CUT_OFF_S = 5.0
+
 
 class _Loop:
     """An event loop in a thread."""
@@ -35,15 +37,26 @@ class _Loop:
         self._thread.start()
 
     def wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """What ``work`` gives. When this thread is interrupted meanwhile, by Ctrl-C say, the
+        work is cut off, and has ended before the interruption goes on."""
+        ended = threading.Event()
+
+        async def run() -> _T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C, say: what was asked for is not wanted any more.
-            future.cancel()
+            if not future.done():
+                future.cancel()
+                ended.wait(CUT_OFF_S)
             raise
 
-    def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+    def iterate(self, items: AsyncGenerator[_T]) -> Generator[_T]:
         async def following() -> _T | None:
             return await anext(items, None)
 
@@ -51,14 +64,23 @@ class _Loop:
             while (item := self.wait(following())) is not None:
                 yield item
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                self.wait(close())
+            # A loop that was closed first has closed what it followed.
+            if not self._loop.is_closed():
+                self.wait(items.aclose())
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """End the loop, after ``last`` and whatever somebody still follows in it."""
+
+        async def end() -> None:
+            await asyncio.get_running_loop().shutdown_asyncgens()
+            await last
+
+        try:
+            self.wait(end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
 
 class Client:
@@ -87,8 +109,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._loop.wait(self._client.close())
-        self._loop.close()
+        self._loop.close(self._client.close())
 
     def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
         """See ``AsyncClient.register``."""
@@ -98,7 +119,7 @@ class Client:
         """See ``AsyncClient.workflow``."""
         return self._loop.wait(self._client.workflow(name, version))
 
-    def workflows(self) -> Iterator[WorkflowInfo]:
+    def workflows(self) -> Generator[WorkflowInfo]:
         """All workflows, by name."""
         return self._loop.iterate(self._client.workflows())
 
@@ -137,7 +158,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         created_from: str | None = None,
         created_to: str | None = None,
-    ) -> Iterator[ExecutionInfo]:
+    ) -> Generator[ExecutionInfo]:
         """See ``AsyncClient.executions``."""
         return self._loop.iterate(
             self._client.executions(
@@ -153,7 +174,7 @@ class Client:
         """See ``AsyncClient.create_key``."""
         return self._loop.wait(self._client.create_key(name, scopes))
 
-    def keys(self) -> Iterator[ApiKey]:
+    def keys(self) -> Generator[ApiKey]:
         """The keys of the own tenant, revoked ones too."""
         return self._loop.iterate(self._client.keys())
 
@@ -183,7 +204,7 @@ class Handle:
     def status(self) -> Status:
         return self._loop.wait(self._handle.status())
 
-    def events(self, after: int = 0, *, live: bool = False) -> Iterator[Event]:
+    def events(self, after: int = 0, *, live: bool = False) -> Generator[Event]:
         """See ``AsyncHandle.events``."""
         return self._loop.iterate(self._handle.events(after, live=live))
 
@@ -217,7 +238,7 @@ class Handle:
         """Start a new execution from a point in this one's journal, which is only read."""
         return Handle(self._loop, self._loop.wait(self._handle.fork(at, changes)))
 
-    def checkpoints(self) -> Iterator[Checkpoint]:
+    def checkpoints(self) -> Generator[Checkpoint]:
         """Its checkpoints, in the order of the journal."""
         return self._loop.iterate(self._handle.checkpoints())
 
@@ -225,6 +246,10 @@ class Handle:
         """The state that a checkpoint holds. Raises ``NotFound``."""
         return self._loop.wait(self._handle.state(checkpoint))
 
-    def journal(self, after: int = 0) -> Iterator[dict[str, Any]]:
+    def blob(self, digest: str) -> Json:
+        """See ``AsyncHandle.blob``."""
+        return self._loop.wait(self._handle.blob(digest))
+
+    def journal(self, after: int = 0) -> Generator[dict[str, Any]]:
         """Journal entries after an index, as they are now."""
         return self._loop.iterate(self._handle.journal(after))

@@ -90,6 +90,9 @@ def error_of(status: int, body: bytes) -> OmiumError:
             return DeadlineExceeded(problem.detail or "the request", 0)
         case _ if kind in _SIMPLE:
             return _SIMPLE[kind](problem.detail)
+        case "invalid" if problem.errors:
+            # Its detail is the first of them.
+            return InputError("\n".join(_lines(problem)))
         case _ if 400 <= status < 500:
             return InputError("\n  ".join([problem.detail, *_lines(problem)]))
         case _:

@@ -43,6 +43,7 @@ class ExecutionInfo(_Shape, frozen=True, kw_only=True):
     """An execution in a list. ``cost_micros`` is in millionths of a US dollar; None: unknown."""
 
     id: str
+    tenant: str = "default"
     workflow: str
     version: str
     status: Status

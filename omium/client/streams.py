@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -23,9 +24,9 @@ _EXTRAS = ("delta", "lagged")
 
 
 async def follow(
-    transport: Transport, execution_id: str, after: int, *, live: bool, retry_s: float
-) -> AsyncIterator[Event]:
-    """Events after journal index ``after`` until the execution has ended.
+    transport: Transport, path: str, after: int, *, live: bool, retry_s: float
+) -> AsyncGenerator[Event]:
+    """Events of the stream at ``path`` after journal index ``after``, until it has ended.
 
     Connects again by itself, from where it was. Raises ``Unavailable`` after ``retry_s``
     seconds without a service, and what the service refuses the stream for.
@@ -36,26 +37,27 @@ async def follow(
     while True:
         try:
             async with transport.stream(
-                f"/v1/executions/{execution_id}/events",
+                path,
                 params={"after": after},
                 headers={"accept": "text/event-stream"},
                 silence_s=SILENCE_S,
             ) as answer:
                 if answer.status_code == 204:
                     return
-                async for event in _events(answer):
-                    lost_s, pause_s = None, PAUSE_S
-                    if event.type == "end":
-                        return
-                    if event.index is None:
-                        if live:
+                async with aclosing(_events(answer)) as events:
+                    async for event in events:
+                        lost_s, pause_s = None, PAUSE_S
+                        if event.type == "end":
+                            return
+                        if event.index is None:
+                            if live:
+                                yield event
+                        elif event.index > after:
+                            after = event.index
                             yield event
-                    elif event.index > after:
-                        after = event.index
-                        yield event
             # A stream that ends without its end was cut off.
             raise Unavailable("the stream was cut off")
-        except (Unavailable, httpx.TransportError, SSEError) as error:
+        except (Unavailable, httpx.TransportError, SSEError, msgspec.DecodeError) as error:
             lost_s = loop.time() if lost_s is None else lost_s
             if loop.time() - lost_s > retry_s:
                 raise Unavailable(f"no stream from {transport.address}: {error}") from error
@@ -64,7 +66,7 @@ async def follow(
         pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[Event]:
+async def _events(answer: httpx.Response) -> AsyncGenerator[Event]:
     async for sent in EventSource(answer).aiter_sse():
         if not sent.data:
             continue

@@ -7,7 +7,7 @@ Fields are added with defaults and never renamed, so that old journals stay read
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
@@ -247,6 +247,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
 
 _encoder = msgspec.msgpack.Encoder()
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_kinds: dict[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
 
 
 def type_of(event: Event) -> str:
@@ -279,3 +280,28 @@ def to_json(entry: Entry) -> dict[str, Any]:
         "type": kind,
         **shown,
     }
+
+
+def from_json(shown: dict[str, Any]) -> Entry:
+    """The entry that ``to_json`` has shown so.
+
+    What is not shown is not known: ``sequence`` is 0, and the epoch of an event that tells one
+    of its own, as leases do, is the coordinator's. Raises ``CorruptRecord``.
+    """
+    rest = dict(shown)
+    try:
+        execution_id, index, at_ms = (rest.pop(name) for name in ("execution", "index", "at_ms"))
+        kind = _kinds.get(rest["type"])
+        own = kind is not None and "epoch" in kind.__struct_fields__
+        return msgspec.convert(
+            {
+                "execution_id": execution_id,
+                "index": index,
+                "at_ms": at_ms,
+                "epoch": 0 if own else rest.pop("epoch"),
+                "event": rest,
+            },
+            Entry,
+        )
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise CorruptRecord("an entry in JSON", str(error)) from error

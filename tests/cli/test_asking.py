@@ -132,7 +132,7 @@ def test_a_missing_definition(omium: Omium, tmp_path: Path) -> None:
     [
         (("run",), "Missing argument 'WORKFLOW' (see: omium run --help)"),
         (("ps", "--foo"), "No such option: --foo (see: omium ps --help)"),
-        (("bogus",), "No such command 'bogus' (see: omium --help)"),
+        (("nonsense",), "No such command 'nonsense' (see: omium --help)"),
         (("fork", "last"), "Missing option '--at' (see: omium fork --help)"),
     ],
 )

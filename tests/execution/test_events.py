@@ -42,6 +42,28 @@ def test_an_entry_is_shown_as_json(event: ev.Event) -> None:
     assert shown["epoch"] == getattr(event, "epoch", 9)
 
 
+@given(EVENTS)
+def test_an_entry_is_made_again_from_its_json(event: ev.Event) -> None:
+    epoch = 0 if hasattr(event, "epoch") else 9
+    entry = ev.Entry(execution_id=ExecutionId("exe_1"), index=7, at_ms=8, epoch=epoch, event=event)
+    shown = json.loads(json.dumps(ev.to_json(entry)))
+    assert ev.from_json(shown) == entry
+    assert ev.to_json(ev.from_json(shown)) == ev.to_json(entry)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {},
+        {"execution": "exe_1", "index": 1, "at_ms": 1, "epoch": 0, "type": "nothing.known"},
+        {"execution": "exe_1", "index": "1", "at_ms": 1, "epoch": 0, "type": "execution.resumed"},
+    ],
+)
+def test_what_is_no_entry_is_refused(shown: dict[str, object]) -> None:
+    with pytest.raises(CorruptRecord, match="an entry in JSON"):
+        ev.from_json(shown)
+
+
 def test_event_names_are_unique() -> None:
     names = [kind.__struct_config__.tag for kind in get_args(ev.Event)]
     assert len(set(names)) == len(names)

@@ -1,0 +1,278 @@
+"""The program against a service: the same commands, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omium.clock import SystemClock
+from omium.runtime import endpoint, service_file
+from omium.runtime.service_file import ServiceRecord
+from omium.serve.composition import PEPPER_NAME
+from tests.cli.conftest import Omium, workflow_of
+from tests.cli.programs import wait_for
+from tests.cli.served import Service, service
+from tests.serve.api.stage import PEPPER
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with service(tmp_path_factory.mktemp("service")) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _own_key(omium: Omium, at: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # After ``omium``, which forgets all settings.
+    monkeypatch.setenv("OMIUM_API_KEY", at.key)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OMIUM_DATA_DIR", str(tmp_path / "none"))
+
+
+def write(directory: Path, name: str, *entrypoints: str, **fields: Any) -> Path:
+    path = directory / f"{name}.json"
+    inputs = {"type": "object", "properties": {"to": {"type": "integer"}, "gate": {}}}
+    fields = {"inputs": inputs, **fields}
+    path.write_text(json.dumps({**workflow_of(name, *entrypoints).to_data(), **fields}))
+    return path
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def start(omium: Omium, at: Service, file: Path, gate: Path) -> str:
+    """Run an execution that waits at a gate, stop watching it, and return its id."""
+    shown = omium("run", file, "-i", f"gate={gate}", "--address", at.address, "--timeout", "0.5")
+    assert shown.exit_code == 1, shown.output
+    *_, last = shown.stderr.splitlines()
+    assert "omium watch ex_" in last
+    return last.split("omium watch ")[1].split()[0]
+
+
+def test_run_registers_runs_shows_and_prints(omium: Omium, at: Service, tmp_path: Path) -> None:
+    file = write(tmp_path, "counting", "count", "count")
+    there = ("--address", at.address)
+    shown = omium("run", file, "-i", "to=1", "--label", "team=red", *there)
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout) == {"reached": 1}
+    assert "a: step completed" in shown.stderr
+    assert "checkpoints: 3 a, 6 b\n" in shown.stderr
+    shown = omium("run", file, "-i", "to=2", "--json", *there)
+    *events, result = lines(shown.stdout)
+    assert [one["index"] for one in events] == [*range(1, len(events) + 1)]
+    assert (result["type"], result["output"]) == ("result", {"reached": 2})
+    one = result["execution"]
+    (row,) = [row for row in json.loads(omium("ps", "--json", *there).stdout) if row["id"] == one]
+    assert (row["status"], row["interrupted"], row["labels"]) == ("completed", False, {})
+    assert [row["labels"] for row in json.loads(omium("ps", "--json", *there).stdout)].count(
+        {"team": "red"}
+    ) == 1
+    assert omium("ps", "--limit", "1", *there).stdout.splitlines()[1].startswith(one)
+    assert json.loads(omium("result", one[:-1], *there).stdout) == {"reached": 2}
+    shown = omium("show", "last", *there)
+    assert f"execution    {one}\n" in shown.stdout
+    assert shown.stdout.count("step.completed") == 4
+    assert json.loads(omium("show", one, "--json", *there).stdout)["events"] == events
+    points = json.loads(omium("checkpoints", one, "--json", *there).stdout)
+    assert len(points) == 4
+    at_two = omium("checkpoints", one, "--at", points[1]["index"], *there)
+    assert json.loads(at_two.stdout) == 2
+    fork = omium("fork", one, "--at", points[0]["index"], "--set", "inputs.to=3", "--json", *there)
+    *_, end = lines(fork.stdout)
+    assert (end["output"], end["checkpoints"]) == ({"reached": 3}, 6)
+    assert omium("logs", one, "--json", *there).stdout == "\n".join(map(json.dumps, events)) + "\n"
+    plain = omium("logs", one, "--follow", *there).stdout.splitlines()
+    assert len(plain) == len(events)
+    assert plain[-1].endswith("execution completed  result of b")
+    watched = omium("watch", one, *there)
+    assert (watched.exit_code, json.loads(watched.stdout)) == (0, {"reached": 2})
+
+
+def test_ends_have_their_exit_codes(omium: Omium, at: Service, tmp_path: Path) -> None:
+    there = ("--address", at.address)
+    shown = omium("run", write(tmp_path, "failing", "boom"), "-i", "to=1", *there)
+    assert shown.exit_code == 3
+    assert "agent: ValueError: it does not work\n" in shown.stderr
+    assert shown.stderr.endswith(f" --address {at.address}\n")
+    assert omium("result", "last", *there).exit_code == 3
+    assert omium("watch", "last", *there).exit_code == 3
+    assert omium("resume", "last", *there).exit_code == 3
+    assert omium("cancel", "last", *there).exit_code == 2
+    nothing = omium("show", "ex_nothing", *there)
+    assert nothing.exit_code == 2
+    assert nothing.stderr == "error: no execution 'ex_nothing'; `omium ps` lists what there is\n"
+
+
+def test_interrupted_signalled_resumed_and_cancelled(
+    omium: Omium, at: Service, tmp_path: Path
+) -> None:
+    gate, there = tmp_path / "gate", ("--address", at.address)
+    one = start(omium, at, write(tmp_path, "waiting", "gated"), gate)
+    sent = omium("signal", one, "hello", '{"n": 1}', *there)
+    assert (sent.exit_code, sent.stdout) == (0, f"{one} was sent hello\n")
+    paused = omium("interrupt", one, "--why", "lunch", *there)
+    assert paused.stdout == (
+        f"{one} is paused; go on with: omium resume {one} --address {at.address}\n"
+    )
+    assert omium("result", one, *there).exit_code == 4
+    gate.touch()
+    resumed = omium("resume", one, "--json", *there)
+    *events, end = lines(resumed.stdout)
+    assert end["output"] == "open"
+    assert events[0]["type"] == "execution.resumed"
+    told = lines(omium("logs", one, "--json", *there).stdout)
+    (heard,) = [event for event in told if event["type"] == "execution.signalled"]
+    assert (heard["name"], heard["payload"]) == ("hello", {"inline": {"n": 1}})
+    again = omium("resume", one, *there)
+    assert "has completed already" in again.stderr
+    gate.unlink()
+    other = start(omium, at, tmp_path / "waiting.json", gate)
+    assert omium("cancel", other, *there).stdout == f"{other} is cancelled\n"
+    assert omium("cancel", other, *there).stdout == f"{other} was cancelled already\n"
+    assert omium("watch", other, *there).exit_code == 5
+
+
+def test_ctrl_c_leaves_it_running(omium: Omium, at: Service, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    file = write(tmp_path, "waiting", "gated")
+    there = ("--address", at.address)
+
+    def press() -> None:
+        wait_for(at.is_followed, "nobody watches")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    shown = omium("run", file, "-i", f"gate={gate}", "--json", *there)
+    presser.join()
+    assert shown.exit_code == 130
+    *_, end = lines(shown.stdout)
+    assert end["interrupted"] is False
+    execution = end["execution"]
+    assert shown.stderr.endswith(
+        f"interrupted; it goes on at {at.address}; watch it with: omium watch {execution} "
+        f"--address {at.address}\n"
+    )
+    gate.touch()
+    assert json.loads(omium("watch", execution, *there).stdout) == "open"
+
+
+def test_what_keeps_it_from_asking(
+    omium: Omium, at: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = omium("ps", "--address", at.address, "--data-dir", tmp_path)
+    assert both.exit_code == 2
+    assert both.stderr.startswith("error: --address names a service")
+    assert omium("ps", "--address", "localhost").exit_code == 2
+    file = write(tmp_path, "counting", "count", version="9")
+    # A key that may only run will do for what is there already, and for nothing new.
+    monkeypatch.setenv("OMIUM_API_KEY", at.key_of("default", "run"))
+    shown = omium("run", file, "-i", "to=1", "--address", at.address)
+    assert (shown.exit_code, "'admin'" in shown.stderr) == (2, True)
+    monkeypatch.setenv("OMIUM_API_KEY", at.key)
+    monkeypatch.setenv("OMIUM_ADDRESS", at.address)
+    assert omium("run", file, "-i", "to=1").exit_code == 0
+    monkeypatch.setenv("OMIUM_API_KEY", at.key_of("default", "run"))
+    assert omium("run", file, "-i", "to=1").exit_code == 0
+    monkeypatch.setenv("OMIUM_API_KEY", at.key)
+    changed = omium("run", write(tmp_path, "counting", "boom", version="9"), "-i", "to=1")
+    assert (changed.exit_code, "another definition" in changed.stderr) == (2, True)
+    monkeypatch.setenv("OMIUM_API_KEY", "omk_wrong")
+    wrong = omium("ps")
+    assert wrong.exit_code == 2
+    assert "API key" in wrong.stderr
+    odd = omium("run", file, "-i", "to=1", "--label", "a b=c")
+    assert (odd.exit_code, "--label" in odd.stderr) == (2, True)
+
+
+def test_keys(omium: Omium, at: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ("--address", at.address)
+    made = omium("keys", "create", "ci", "--scope", "run", *there)
+    assert made.exit_code == 0
+    secret = made.stdout.strip()
+    key_id = secret.split("_")[1]
+    assert made.stderr == f"key {key_id} may run; keep it, it is not shown again\n"
+    listed = omium("keys", "list", *there)
+    (line,) = [line for line in listed.stdout.splitlines() if line.startswith(key_id)]
+    assert (line.split()[1], line.split()[-1]) == ("run", "ci")
+    assert secret not in listed.stdout
+    assert omium("keys", "create", "x", "--scope", "all", *there).exit_code == 2
+    assert omium("keys", "revoke", key_id, *there).stdout == f"{key_id} is revoked\n"
+    (row,) = [k for k in json.loads(omium("keys", "list", "--json", *there).stdout)
+              if k["id"] == key_id]  # fmt: skip
+    assert row["revoked_ms"] is not None
+    monkeypatch.setenv("OMIUM_API_KEY", secret)
+    assert omium("ps", *there).exit_code == 2
+    nobody = omium("keys", "list")
+    assert (nobody.exit_code, "omium up" in nobody.stderr) == (2, True)
+
+
+@pytest.fixture
+def owned(at: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The data directory of the service, with the files that lead there."""
+    port, secret = at.endpoint
+    reached = endpoint.Endpoint(host="127.0.0.1", port=port, secret=secret, pid=os.getpid())
+    record = ServiceRecord(
+        address=at.address, pid=os.getpid(), dashboard=None, started_ms=SystemClock().now_ms()
+    )
+    (at.data_dir / PEPPER_NAME).write_bytes(PEPPER)
+    (at.data_dir / PEPPER_NAME).chmod(0o600)
+    endpoint.publish(at.data_dir, reached)
+    service_file.publish(at.data_dir, record)
+    yield at.data_dir
+    service_file.withdraw(at.data_dir, record)
+    endpoint.withdraw(at.data_dir, reached)
+
+
+def test_the_service_of_the_data_directory_is_asked(
+    omium: Omium, at: Service, owned: Path, tmp_path: Path
+) -> None:
+    file = write(tmp_path, "counting", "count")
+    here = ("--data-dir", owned)
+    shown = omium("run", file, "-i", "to=1", *here)
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout) == {"reached": 1}
+    assert shown.stderr.startswith(f"asking the service at {at.address}, which uses {owned}\n")
+    # What only reads needs nobody.
+    read = omium("ps", "--limit", "1", *here)
+    assert (read.exit_code, read.stderr, "completed" in read.stdout) == (0, "", True)
+    assert omium("logs", "last", *here).stdout.endswith("execution completed  result of a\n")
+    watched = omium("watch", "last", "--quiet", *here)
+    assert (watched.exit_code, json.loads(watched.stdout)) == (0, {"reached": 1})
+    gate = tmp_path / "gate"
+    waiting = write(tmp_path, "waiting", "gated")
+    left = omium("run", waiting, "-i", f"gate={gate}", "--timeout", "0.5", "--json", *here)
+    one = lines(left.stdout)[-1]["execution"]
+    assert omium("signal", one, "hello", "you", *here).exit_code == 0
+    assert omium("interrupt", one, *here).exit_code == 0
+    assert omium("cancel", one, *here).exit_code == 0
+    (heard,) = [
+        event
+        for event in lines(omium("logs", one, "--json", *here).stdout)
+        if event["type"] == "execution.signalled"
+    ]
+    assert (heard["by"], heard["payload"]) == ("cli", {"inline": "you"})
+
+
+def test_an_operator_makes_a_tenant_its_first_key(
+    omium: Omium, at: Service, owned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ("--tenant", "acme", "--data-dir", owned)
+    made = omium("keys", "create", "first", "--scope", "admin", "--json", *here)
+    key = json.loads(made.stdout)
+    listed = omium("keys", "list", "--json", *here)
+    assert listed.exit_code == 0, listed.stderr
+    assert [k["id"] for k in json.loads(listed.stdout)] == [key["id"]]
+    monkeypatch.setenv("OMIUM_API_KEY", key["secret"])
+    assert omium("ps", "--address", at.address).stdout == "no executions\n"
+    assert omium("keys", "revoke", key["id"], *here).exit_code == 0
+    assert omium("keys", "list", "--tenant", "_system", "--data-dir", owned).exit_code == 2
+    assert omium("keys", "list", "--tenant", "a", "--address", at.address).exit_code == 2

@@ -1,0 +1,124 @@
+"""Requests that fail for a passing reason: made again, with the effect of one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from omium.client import AsyncClient
+from omium.errors import InputError, ModelUnreachable, PlatformError, Unavailable
+from tests.client.stage import Cuttable, LosesAnswers, free_port
+from tests.client.test_aio import doing
+from tests.serve.api.stage import definition, served
+
+PENDING = {"execution": "ex_1", "status": "queued"}
+
+
+class Answers:
+    """A service that answers as a test says, one answer after another."""
+
+    def __init__(self, *answers: httpx.Response) -> None:
+        self._answers = list(answers)
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return self._answers.pop(0)
+
+    def client(self, retry_s: float = 10.0) -> AsyncClient:
+        return AsyncClient(
+            "http://service", "omk_x", retry_s=retry_s, transport=httpx.MockTransport(self)
+        )
+
+
+def problem(status: int, kind: str, detail: str = "away", **more: Any) -> httpx.Response:
+    body = {"type": f"urn:omium:problem:{kind}", "status": status, "detail": detail, **more}
+    headers = {"content-type": "application/problem+json"}
+    return httpx.Response(status, content=json.dumps(body).encode(), headers=headers)
+
+
+async def test_a_busy_service_is_asked_again_by_the_same_name() -> None:
+    service = Answers(
+        problem(503, "unavailable"),
+        httpx.Response(503, text="proxy"),
+        httpx.Response(202, json=PENDING),
+    )
+    async with service.client() as client:
+        assert (await client.run("tested")).id == "ex_1"
+    names = {request.headers["idempotency-key"] for request in service.asked}
+    assert (len(service.asked), len(names)) == (3, 1)
+    assert {request.headers["authorization"] for request in service.asked} == {"Bearer omk_x"}
+
+
+async def test_it_waits_for_as_long_as_it_is_told_to() -> None:
+    busy = problem(429, "too_many_streams")
+    busy.headers["retry-after"] = "1"
+    service = Answers(busy, httpx.Response(202, json=PENDING))
+    loop = asyncio.get_running_loop()
+    async with service.client() as client:
+        began_s = loop.time()
+        await client.run("tested")
+        assert loop.time() - began_s >= 1.0
+
+
+async def test_what_does_not_pass_is_told_at_once() -> None:
+    for answer, error in (
+        (problem(422, "invalid", errors=[{"field": "body.at", "message": "no"}]), InputError),
+        (problem(500, "internal", error_id="1"), PlatformError),
+        (httpx.Response(404, text="<html>"), PlatformError),
+        (httpx.Response(202, text="<html>"), Unavailable),
+    ):
+        service = Answers(answer)
+        async with service.client(600) as client:
+            with pytest.raises(error) as caught:
+                await client.run("tested")
+        assert type(caught.value) is error
+        assert len(service.asked) == 1
+
+
+async def test_one_that_stays_away_is_given_up() -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    async with AsyncClient(address, "omk_x", retry_s=0.3) as client:
+        with pytest.raises(Unavailable, match=f"no answer from {address}"):
+            await client.run("tested")
+    service = Answers(*[problem(502, "model_unreachable", "gone") for _ in range(50)])
+    async with service.client(retry_s=0.3) as client:
+        with pytest.raises(ModelUnreachable, match="gone"):
+            await client.run("tested")
+    assert len(service.asked) > 1
+
+
+async def test_a_service_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        port = free_port()
+        way = Cuttable(s.url)
+        async with AsyncClient(f"http://127.0.0.1:{port}", s.key, retry_s=20) as client:
+            asking = asyncio.create_task(client.register(definition()))
+            await asyncio.sleep(0.3)
+            assert not asking.done()
+            await way.open(port)
+            try:
+                assert (await asking).name == "tested"
+            finally:
+                await way.close()
+
+
+async def test_a_lost_answer_does_not_run_it_twice(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        await s.register()
+        line = LosesAnswers(2)
+        async with AsyncClient(s.url, s.key, retry_s=20, transport=line) as client:
+            run = await client.run("tested", **doing({"checkpoint": "one"}))
+            posts = [one for one in line.sent if one.method == "POST"]
+            assert len(posts) == 3
+            assert await run.result() == {"heard": []}
+            assert [one.id async for one in client.executions()] == [run.id]
+            fork = await run.fork(3)
+            await fork.signal("hello") if (await fork.status()) != "completed" else None
+            await fork.result()
+            assert len([one async for one in client.executions()]) == 2
