@@ -219,6 +219,14 @@ class Client:
             )
         )
 
+    async def carried_out(self, request: Request) -> ExecutionId | None:
+        """The execution that a request of that name concerned; None for one that is new.
+
+        Raises ``RequestConflict`` when the name was used for something else.
+        """
+        found = await self._link.call(m.FindRequest(tenant=self._tenant, request=request))
+        return found.execution_id if isinstance(found, m.Appended) else None
+
     async def view(self, execution_id: ExecutionId) -> m.ExecutionView:
         """An execution as it stands. Raises ``NotFound``."""
         return await self._link.call(m.GetExecution(execution_id=execution_id, tenant=self._tenant))

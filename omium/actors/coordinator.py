@@ -88,6 +88,7 @@ class Coordinator:
             m.Interrupt: lambda _, message, answer: self._desk.interrupt(message, answer),
             m.Signal: lambda _, message, answer: self._desk.signal(message, answer),
             m.Resume: lambda _, message, answer: self._desk.resume(message, answer),
+            m.FindRequest: lambda _, message, answer: self._desk.find_request(message, answer),
             m.GetExecution: lambda _, message, answer: answer(self._desk.view(message)),
             m.ListExecutions: lambda _, message, answer: answer(self._desk.executions(message)),
             m.PutRecord: lambda _, message, answer: self._desk.put_record(message, answer),

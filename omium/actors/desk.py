@@ -172,6 +172,11 @@ class Desk:
 
     # ------------------------------------------------------------------ looking
 
+    def find_request(self, message: m.FindRequest, answer: Answer) -> None:
+        """Answer a request that was carried out before once more, and a new one not at all."""
+        if not self._is_repeated(message.tenant, message.request, answer):
+            answer(m.Done())
+
     def view(self, message: m.GetExecution) -> m.ExecutionView:
         """An execution as it stands. Raises ``NotFound``."""
         return view_of(self._known(message.execution_id, message.tenant))

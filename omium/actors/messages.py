@@ -174,6 +174,14 @@ class Resume(Message, frozen=True, kw_only=True, tag="resume"):
     request: Request | None = None
 
 
+class FindRequest(Message, frozen=True, kw_only=True, tag="find_request"):
+    """Was this request carried out before? Answer: ``Appended`` with the execution that it
+    concerned, ``Done`` for a new one, or the error of another request of that name."""
+
+    tenant: TenantId
+    request: Request
+
+
 class GetExecution(Message, frozen=True, kw_only=True, tag="get_execution"):
     """Answer: ``ExecutionView``."""
 
@@ -395,6 +403,7 @@ Messages: TypeAlias = (
     | Interrupt
     | Signal
     | Resume
+    | FindRequest
     | GetExecution
     | ListExecutions
     | ReadJournal
