@@ -173,7 +173,7 @@ class Desk:
     # ------------------------------------------------------------------ looking
 
     def find_request(self, message: m.FindRequest, answer: Answer) -> None:
-        """Answer a request that was carried out before once more, and a new one not at all."""
+        """Say of a request what was said when it was carried out, and ``Done`` of a new one."""
         if not self._is_repeated(message.tenant, message.request, answer):
             answer(m.Done())
 
