@@ -110,6 +110,18 @@ class EmbeddedSettings(BaseModel):
     slots: Annotated[int, Field(ge=1, le=64)] = 2
 
 
+class ServiceSettings(BaseModel):
+    """``[service]``: the HTTP API.
+
+    ``webhook_hosts`` are hosts that tenants' webhooks may reach beside the public internet's by
+    https: names, ``*.name``, addresses and networks. They may be reached by http as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    webhook_hosts: tuple[str, ...] = ()
+
+
 class Settings(BaseSettings):
     """All settings. Build one with ``load_settings``."""
 
@@ -136,6 +148,7 @@ class Settings(BaseSettings):
     ray: RaySettings = Field(default_factory=RaySettings)
     pool: PoolSettings = Field(default_factory=PoolSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
+    service: ServiceSettings = Field(default_factory=ServiceSettings)
 
     openai_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key")

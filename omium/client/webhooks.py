@@ -1,8 +1,8 @@
 """For those who receive webhooks: is this message from the service, and is it fresh?
 
-    from omium.client.webhooks import verify
+from omium.client.webhooks import verify
 
-    message_id = verify(request.body, request.headers, secret)
+message_id = verify(request.body, request.headers, secret)
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class WriteRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 class WriteDelivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="delivery"):
     """A request to write what became of telling a webhook of one event.
 
-    The event of the type ``type`` is at ``index`` of ``execution`` and happened at ``event_ms``.
+    The event of the type ``event`` is at ``index`` of ``execution`` and happened at ``event_ms``.
     ``body`` is the delivery's record; ``due_ms`` is when the next try is due, None when there is
     none. The event must be in the outbox, unless it is put there ``anew``; the webhook must be
     there. ``drop`` are the keys of deliveries that are no longer kept.
@@ -48,7 +48,7 @@ class WriteDelivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     webhook: str
     execution: ExecutionId
     index: int
-    type: str
+    event: str
     event_ms: int
     body: Any
     due_ms: int | None = None

@@ -210,6 +210,7 @@ class Runtime:
             capacity=settings.pool.capacity,
             driver_pid=os.getpid(),
             faults=settings.faults,
+            webhook_hosts=settings.service.webhook_hosts,
         )
 
     def _supervisor_settings(self, gateway_url: str) -> SupervisorSettings:

@@ -8,7 +8,6 @@ inside the replica's transaction, in the order of the log. Nothing is sent.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,12 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """The delivery's name."""
         return f"{self.execution}@{self.index}"
+
+
+class _Wants(msgspec.Struct):
+    """What of a webhook's record matters here: the types of events that it wants."""
+
+    events: frozenset[str] = frozenset()
 
 
 class Outbox:
@@ -146,7 +151,7 @@ class Outbox:
                 webhook=webhook,
                 execution=command.execution,
                 index=command.index,
-                type=command.type,
+                type=command.event,
                 at_ms=command.event_ms,
                 due_ms=command.due_ms,
             )
@@ -190,9 +195,11 @@ class Outbox:
 
     def _want(self, tenant: TenantId, webhook: str, body: Any) -> None:
         # Written by clients: what is no list of names wants nothing.
-        events = body.get("events") if isinstance(body, Mapping) else None  # pyright: ignore
-        names = [name for name in events if isinstance(name, str)] if _is_list(events) else []
-        self._wanted.setdefault(tenant, {})[webhook] = frozenset(names)
+        try:
+            wants = msgspec.convert(body, _Wants)
+        except msgspec.ValidationError:
+            wants = _Wants()
+        self._wanted.setdefault(tenant, {})[webhook] = wants.events
 
     # ------------------------------------------------------------------ looking
 
@@ -234,10 +241,6 @@ class Outbox:
         else:
             self._due.pop(lane, None)
         return [row for row in rows if row.due_ms <= now_ms]
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
 
 
 def _crc(row: OutboxRow) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ EVENTS: tuple[EventName, ...] = (
 TEST_EVENT = "webhook.test"
 MESSAGE_CHARS_MAX = 2_000
 
+_T = TypeVar("_T")
 DeliveryState: TypeAlias = Literal["pending", "delivered", "given_up"]
 
 
@@ -101,7 +102,7 @@ def delivery_of(body: Any) -> Delivery:
     return _converted(body, Delivery)
 
 
-def _converted[T](body: Any, kind: type[T]) -> T:
+def _converted(body: Any, kind: type[_T]) -> _T:
     try:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:
