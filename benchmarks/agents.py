@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
+
+import openai
 
 from omium import AgentContext
 
@@ -20,3 +23,26 @@ async def ten_steps(context: AgentContext) -> dict[str, Any]:
         await context.checkpoint({"number": number, "padding": padding})
         taken.append((time.perf_counter() - started) * 1000)
     return {"step_ms": taken}
+
+
+async def one_step(context: AgentContext) -> str | None:
+    """One question to the model, and one checkpoint."""
+    model = context.model
+    async with openai.AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+        whole = await client.chat.completions.create(
+            model=model.model, messages=[{"role": "user", "content": "go on"}]
+        )
+    answer = whole.choices[0].message.content
+    await context.checkpoint({"answer": answer})
+    return answer
+
+
+async def ticking(context: AgentContext) -> dict[str, int]:
+    """A checkpoint five times a second, for as many seconds as were asked for."""
+    state: Any = context.state or {"ticks": 0}
+    ticks: int = state["ticks"]
+    while ticks < int(str(context.inputs["seconds"])) * 5:
+        ticks += 1
+        await context.checkpoint({"ticks": ticks})
+        await asyncio.sleep(0.2)
+    return {"ticks": ticks}

@@ -1,7 +1,8 @@
 """SIGKILL of everything, at every kind of journal point, and what became of the executions.
 
-Each execution is a real CrewAI crew of three agents on a real Ray, with a scripted provider in
-a process of its own that counts the calls which reach it. Faults are injected at exact points:
+Each execution is three agents of a real framework (CrewAI, or LangGraph with graphs in a row, in
+a loop and side by side, every second execution streaming) on a real Ray, with a scripted provider
+in a process of its own that counts the calls which reach it. Faults are injected at exact points:
 before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
 """
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.crash_driver import WORKFLOWS
 from benchmarks.machine import describe, percentile
 from omium.execution.events import (
     CallCompleted,
@@ -72,6 +74,7 @@ class Tally:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=40, help="how many processes to kill")
+    parser.add_argument("--framework", choices=sorted(WORKFLOWS), default="crewai")
     parser.add_argument("--spare", type=int, default=3, help="warm workers kept ready")
     parser.add_argument("--keep", action="store_true", help="keep the data for a look")
     options = parser.parse_args(argv)
@@ -79,7 +82,7 @@ def main(argv: list[str]) -> None:
     tally = Tally()
     plans = list(_plans(options.kills))
     for number, faults in enumerate(plans):
-        _execution(folder / str(number), number, faults, options.spare, tally)
+        _execution(folder / str(number), options.framework, number, faults, options.spare, tally)
         print(
             f"execution {number + 1} of {len(plans)}: {tally.kills} kills so far, "
             f"{tally.completed} completed",
@@ -92,6 +95,7 @@ def main(argv: list[str]) -> None:
     workers = tally.resume_ms.get("worker", [])
     figures: dict[str, Any] = {
         "benchmark": "crash",
+        "framework": options.framework,
         **describe(),
         "kills": tally.kills,
         "executions": tally.executions,
@@ -151,7 +155,12 @@ def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
 
 
 def _execution(
-    folder: Path, number: int, plan: list[tuple[str, str, str]], spare: int, tally: Tally
+    folder: Path,
+    framework: str,
+    number: int,
+    plan: list[tuple[str, str, str]],
+    spare: int,
+    tally: Tally,
 ) -> None:
     """Run one execution to its end through all its faults, and count."""
     folder.mkdir(parents=True)
@@ -177,19 +186,19 @@ def _execution(
             "OPENAI_API_KEY": "scripted",
         }
         for start in range(STARTS_MAX):
-            printed += _drive(folder, number, start, environment)
+            printed += _drive(folder, (framework, str(number)), start, environment)
             if printed and printed[-1]["type"] == "result":
                 break
     _count(folder, plan, printed, tally)
 
 
 def _drive(
-    folder: Path, number: int, start: int, environment: dict[str, str]
+    folder: Path, arguments: tuple[str, str], start: int, environment: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """One life of the driver; the lines that it printed."""
+    """One life of the driver, called with those arguments; the lines that it printed."""
     with (folder / f"driver{start}.err").open("wb") as errors:
         process = subprocess.run(
-            [sys.executable, "-m", "benchmarks.crash_driver", str(number)],
+            [sys.executable, "-m", "benchmarks.crash_driver", *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,

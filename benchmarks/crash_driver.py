@@ -23,16 +23,21 @@ from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME
 from omium.types import ExecutionId
 
-WORKFLOW = Path(__file__).parent / "crash_workflow.yaml"
+WORKFLOWS = {
+    framework: Path(__file__).parent / f"crash_{framework}.yaml"
+    for framework in ("crewai", "langgraph")
+}
+"""What is run of each framework."""
+
 WARM_TIMEOUT_S = 120.0
 WARM_POLL_S = 0.1
 
 
-async def main(number: int) -> None:
+async def main(framework: str, number: int) -> None:
     settings = load_settings()
-    prepared = prepare(WORKFLOW, {"number": number}, settings)
+    prepared = prepare(WORKFLOWS[framework], {"number": number}, settings)
     spare = settings.pool.spare
-    async with Runtime(settings, warm={"crewai": spare}) as runtime:
+    async with Runtime(settings, warm={framework: spare}) as runtime:
         client = runtime.client
         await _warm(client, spare)
         execution_id = _newest(settings.data_dir)
@@ -87,7 +92,7 @@ def _newest(data_dir: Path) -> ExecutionId | None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(int(sys.argv[1])))
+        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
     except Unavailable as error:
         print(f"interrupted: {error}", file=sys.stderr)
         sys.exit(1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from omium.client import AsyncClient, AsyncHandle, Client, Handle
     from omium.definitions import Agent, Task, Tool, Workflow, load_workflow
     from omium.frameworks.effect import effect_key
+    from omium.frameworks.langgraph_saver import OmiumSaver
     from omium.frameworks.plain import AgentContext, BlockingContext
     from omium.runtime.api import (
         AsyncExecution,
@@ -32,6 +33,7 @@ _HOMES = {
     "omium.client": ("AsyncClient", "AsyncHandle", "Client", "Handle"),
     "omium.definitions": ("Agent", "Task", "Tool", "Workflow", "load_workflow"),
     "omium.frameworks.effect": ("effect_key",),
+    "omium.frameworks.langgraph_saver": ("OmiumSaver",),
     "omium.frameworks.plain": ("AgentContext", "BlockingContext"),
     "omium.runtime.api": (
         "AsyncExecution",
@@ -55,6 +57,7 @@ __all__ = [
     "Client",
     "Execution",
     "Handle",
+    "OmiumSaver",
     "Task",
     "Tool",
     "Workflow",

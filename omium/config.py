@@ -94,6 +94,34 @@ class PoolSettings(BaseModel):
     start_timeout_s: Annotated[float, Field(gt=1, le=3_600)] = 180.0
 
 
+class ServiceSettings(BaseModel):
+    """``[service]``: the HTTP API of ``omium up``.
+
+    ``port`` 0 is any free one. ``replicas`` processes serve requests. ``app_dir`` (default: the
+    working directory) is where definitions that come over HTTP may name code, beside the
+    ``modules`` listed here. When the service stops, running steps have ``grace_s`` seconds to
+    finish. ``warm`` are the frameworks of which ``pool.spare`` workers are kept ready.
+    ``webhook_hosts`` are what tenants' webhooks may reach beside public hosts by https: names,
+    ``*.name``, addresses and networks. They may be reached by http as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_700
+    replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    app_dir: Path | None = None
+    modules: tuple[str, ...] = ()
+    grace_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
+    warm: tuple[str, ...] = ("python",)
+    webhook_hosts: tuple[str, ...] = ()
+
+    @field_validator("app_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+
 class EmbeddedSettings(BaseModel):
     """``[embedded]``: the llama.cpp server of ``local/`` models. ``slots`` answer at a time.
 
@@ -108,18 +136,6 @@ class EmbeddedSettings(BaseModel):
         default_factory=lambda: max(1, (os.cpu_count() or 1) - 1)
     )
     slots: Annotated[int, Field(ge=1, le=64)] = 2
-
-
-class ServiceSettings(BaseModel):
-    """``[service]``: the HTTP API.
-
-    ``webhook_hosts`` are hosts that tenants' webhooks may reach beside the public internet's by
-    https: names, ``*.name``, addresses and networks. They may be reached by http as well.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    webhook_hosts: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -185,6 +201,11 @@ class Settings(BaseSettings):
         file = _config_file()
         toml = [TomlConfigSettingsSource(settings_cls, file)] if file is not None else []
         return (init_settings, env_settings, *toml)
+
+    @property
+    def warm_pool(self) -> dict[str, int]:
+        """How many workers of each framework a service keeps ready."""
+        return dict.fromkeys(self.service.warm, self.pool.spare)
 
     @property
     def blobs(self) -> str:

@@ -26,7 +26,13 @@
     │   ├── StaleEpoch            an append of a superseded attempt: fenced
     │   ├── ProtocolError         a peer that speaks another protocol or lacks the secret
     │   ├── Unavailable           a part of the runtime is down for longer than the deadline
-    │   └── DeadlineExceeded      a wait that reached its limit
+    │   ├── DeadlineExceeded      a wait that reached its limit
+    │   └── ConsensusError        a group of coordinators
+    │       ├── RequestDropped        a proposal or read that was not taken; try again
+    │       ├── PeerUnknown           an answer of a node that is no member
+    │       ├── ConfChangeRefused     a change of members that cannot be made
+    │       ├── SnapshotUnavailable   no snapshot yet; asked for again
+    │       └── InvariantBroken       a law of Raft does not hold: the replica must stop
     └── ExecutionError            an execution that ended, or stopped, without a result
         ├── ExecutionFailed
         ├── ExecutionPaused
@@ -346,6 +352,82 @@ class DeadlineExceeded(PlatformError):
 
     def __str__(self) -> str:
         return f"{self.what} took longer than {self.limit_s:g} s"
+
+
+class ConsensusError(PlatformError):
+    """A group of coordinators, or one member of it."""
+
+    kind = "consensus"
+
+
+class RequestDropped(ConsensusError):
+    """A proposal or read that the group did not take; the same call may work later.
+
+    ``what`` was dropped for ``reason``. Nothing of it will happen.
+    """
+
+    kind = "request_dropped"
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} dropped: {self.reason}"
+
+
+class PeerUnknown(ConsensusError):
+    """A message from a node that is not a member of the group."""
+
+    kind = "peer_unknown"
+
+    def __init__(self, node_id: int) -> None:
+        super().__init__(node_id)
+        self.node_id = node_id
+
+    def __str__(self) -> str:
+        return f"node {self.node_id!r} is not a member of the group"
+
+
+class ConfChangeRefused(ConsensusError):
+    """A change of a group's members that cannot be made.
+
+    ``reason`` is one of the keys of ``REASONS``.
+    """
+
+    kind = "conf_change_refused"
+
+    REASONS: ClassVar[dict[str, str]] = {
+        "joint": "a simple change cannot be made in a joint configuration",
+        "already_joint": "the configuration is joint already",
+        "not_joint": "the configuration is not joint, so it cannot be left",
+        "no_voters_to_join": "a configuration without voters cannot become joint",
+        "no_voters_left": "no voter would be left",
+        "too_many_voters": "more than one voter would change outside a joint configuration",
+    }
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.REASONS.get(self.reason, self.reason)
+
+
+class SnapshotUnavailable(ConsensusError):
+    """There is no snapshot yet that could be sent; it is asked for again later."""
+
+    kind = "snapshot_unavailable"
+
+
+class InvariantBroken(ConsensusError):
+    """A law that consensus rests on does not hold: a lost log, or a fault in Omium.
+
+    The replica must stop. Going on could lose what was acknowledged.
+    """
+
+    kind = "invariant_broken"
+    exit_code = 7
 
 
 # ---------------------------------------------------------------------- executions

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Read when LangGraph is first imported, and set by the adapter, which may come later than that.
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 # Slow is no failure on a machine that is shared: pytest's own time limit is the bound.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -154,6 +154,13 @@ class AttemptSession:
 
     def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
         return self.site.at(Place(step, branch))
+
+    def locate_by(self, where: Callable[[], tuple[str, str] | None]) -> None:
+        def place() -> Place | None:
+            found = where()
+            return None if found is None else Place(*found)
+
+        self.site.locate = place
 
     # ------------------------------------------------------------------ tools
 

@@ -19,6 +19,7 @@ from omium.errors import (
     ExecutionFailed,
     ExecutionPaused,
     InputError,
+    OmiumError,
     ProtocolError,
 )
 from omium.execution.blobref import BlobRef
@@ -32,6 +33,7 @@ READ_DEADLINE_S = 90.0
 """A read waits for 30 s at most, and a coordinator may be restarted meanwhile."""
 
 PAGE_ENTRIES_MAX = 100
+DRAIN_MARGIN_S = 10.0
 
 
 class Lagged(msgspec.Struct, frozen=True, kw_only=True):
@@ -436,6 +438,19 @@ class Client:
 
     async def runtime(self) -> m.RuntimeView:
         return await self._link.call(m.GetRuntime())
+
+    @property
+    def refused(self) -> OmiumError | None:
+        """Why the coordinator turned this client away for good, if it did."""
+        return self._link.refused
+
+    async def drain(self, grace_s: float) -> int:
+        """Begin no step any more and wait for those under way, for ``grace_s`` seconds at most.
+        Returns how many attempts are still in the middle of one."""
+        drained = await self._link.call(
+            m.Drain(grace_s=grace_s), deadline_s=grace_s + DRAIN_MARGIN_S
+        )
+        return drained.attempts
 
     async def stop_runtime(self) -> None:
         await self._link.call(m.StopRuntime(), deadline_s=5.0)

@@ -8,6 +8,7 @@ writes, ``Supervisor`` leases and watches, ``Desk`` serves clients, ``Readers`` 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +37,11 @@ from omium.execution.events import (
     Failed,
     Paused,
     Resumed,
+    StepCompleted,
 )
 from omium.execution.machine import Refusal
 from omium.execution.records import Writer
+from omium.execution.state import AgentState
 from omium.storage.replica import Replica, Written
 
 CODEC = Codec(m.Messages)
@@ -104,6 +107,9 @@ class Coordinator:
             m.GetRuntime: lambda _, __, answer: answer(self.view()),
             m.ReadJournal: lambda _, message, answer: answer_later(
                 lambda: self._readers.read(message), answer, self._tasks
+            ),
+            m.Drain: lambda _, message, answer: answer_later(
+                lambda: self._drain(message), answer, self._tasks
             ),
             m.StopRuntime: self._stop_runtime,
         }
@@ -199,6 +205,8 @@ class Coordinator:
                     ):
                         self._committer.own(execution_id, Completed(sinks=sinks(state)))
                     self._supervisor.schedule()
+                case StepCompleted():
+                    self._supervisor.step_completed(execution_id, entry.event.agent)
                 case Created() | Resumed() | AttemptEnded():
                     self._supervisor.schedule()
                 case Cancelled():
@@ -229,12 +237,11 @@ class Coordinator:
         if state is None or agent is None:
             raise NotFound("agent", f"{message.execution_id}/{message.agent}")
         if agent.epoch != message.epoch or agent.status != "leased":
-            refusal = Refusal(
-                code="stale_epoch",
-                message=f"epoch {message.epoch} of agent {agent.name!r} is superseded",
-                current_epoch=agent.epoch,
-            )
-            answer(m.Refused(refusal=refusal))
+            answer(_fenced(agent, f"epoch {message.epoch} of agent {agent.name!r} is superseded"))
+            return
+        if self._supervisor.is_told_to_stop(state.id, agent.name, message.epoch):
+            # What is begun now would end with an outcome that nobody knows.
+            answer(_fenced(agent, f"agent {agent.name!r} is to stop where it is"))
             return
         decision = decide_call(
             state.id,
@@ -279,6 +286,19 @@ class Coordinator:
 
     # ------------------------------------------------------------------ from clients
 
+    async def _drain(self, message: m.Drain) -> m.Drained:
+        self._supervisor.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(message.grace_s):
+                await self._supervisor.drained.wait()
+        return m.Drained(attempts=self._supervisor.attempts)
+
     def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:
         self._supervisor.shut_down()
         answer(m.Done())
+
+
+def _fenced(agent: AgentState, message: str) -> m.Refused:
+    return m.Refused(
+        refusal=Refusal(code="stale_epoch", message=message, current_epoch=agent.epoch)
+    )

@@ -273,6 +273,15 @@ class GetRuntime(Message, frozen=True, kw_only=True, tag="get_runtime"):
     """Answer: ``RuntimeView``."""
 
 
+class Drain(Message, frozen=True, kw_only=True, tag="drain"):
+    """Begin no step any more; let those under way finish for ``grace_s`` seconds.
+
+    Answer: ``Drained``.
+    """
+
+    grace_s: float
+
+
 class StopRuntime(Message, frozen=True, kw_only=True, tag="stop_runtime"):
     """Stop leasing and shut the workers down. Answer: ``Done``."""
 
@@ -317,6 +326,12 @@ class Shutdown(Message, frozen=True, kw_only=True, tag="shutdown"):
 
 class Done(Message, frozen=True, kw_only=True, tag="done"):
     """It is so."""
+
+
+class Drained(Message, frozen=True, kw_only=True, tag="drained"):
+    """``attempts`` are still in the middle of a step; 0 when all came to the end of one."""
+
+    attempts: int
 
 
 class Entries(Message, frozen=True, kw_only=True, tag="entries"):
@@ -434,12 +449,14 @@ Messages: TypeAlias = (
     | Redeliver
     | TestWebhook
     | GetRuntime
+    | Drain
     | StopRuntime
     | Lease
     | Stop
     | Shutdown
     | Entries
     | Done
+    | Drained
     | Appended
     | RecordPut
     | Records

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 
 from msgspec.structs import replace
@@ -79,6 +80,9 @@ class Supervisor:
         self._gateway_url = settings.gateway_url
         self._schedule_due = False
         self._leasing_from_s = 0.0
+        self._draining = False
+        self.drained = asyncio.Event()
+        """Set once no attempt is left after ``drain``."""
         self._stopping = False
 
     def take_up(self) -> None:
@@ -153,6 +157,39 @@ class Supervisor:
             if worker.connection is connection:
                 self._lose(worker, f"its connection closed: {error or 'end of stream'}")
 
+    def drain(self) -> None:
+        """Lease nothing any more, and stop each attempt where its step ends."""
+        self._draining = True
+        self._leasing_from_s = math.inf
+        self._note_drained()
+
+    def _note_drained(self) -> None:
+        if self._draining and not self.attempts:
+            self.drained.set()
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts workers hold."""
+        return sum(len(worker.attempts) for worker in self._workers.values())
+
+    def step_completed(self, execution_id: ExecutionId, agent: AgentName) -> None:
+        """An agent came to the end of a step: while draining, as far as it is to go."""
+        held = self._held(execution_id, agent)
+        if self._draining and held is not None and held[1].stop_by_s is None:
+            self._stop(*held, cancelled=False)
+
+    def is_told_to_stop(self, execution_id: ExecutionId, agent: AgentName, epoch: int) -> bool:
+        """Whether an attempt is to begin nothing any more."""
+        held = self._held(execution_id, agent)
+        return held is not None and held[1].epoch == epoch and held[1].stop_by_s is not None
+
+    def _held(self, execution_id: ExecutionId, agent: AgentName) -> tuple[Employed, Attempt] | None:
+        for worker in self._workers.values():
+            attempt = worker.attempts.get((execution_id, agent))
+            if attempt is not None:
+                return worker, attempt
+        return None
+
     def shut_down(self, *, end_workers: bool = True) -> None:
         """Start no more workers, and tell those there are to end their processes."""
         self._stopping = True
@@ -189,6 +226,7 @@ class Supervisor:
             attempt = worker.attempts.get((message.execution_id, message.agent))
             if attempt is not None and attempt.epoch == message.epoch:
                 del worker.attempts[message.execution_id, message.agent]
+        self._note_drained()
         self.schedule()
         execution_id, agent, epoch = message.execution_id, message.agent, message.epoch
         if message.end == "failed" and message.failure is not None:
@@ -265,6 +303,7 @@ class Supervisor:
         log.warning("worker %s (pid %d): %s", worker.hello.worker, worker.hello.pid, reason)
         for attempt in worker.attempts.values():
             self._lose_attempt(attempt.execution_id, attempt.agent, attempt.epoch, reason)
+        self._note_drained()
         self.schedule()
 
     def _lose_attempt(

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from omium import __version__
-from omium.cli import about, cancelling, executing, looking, models
+from omium.cli import about, cancelling, executing, looking, models, service
 from omium.cli.terminal import exit_code_for, out, out_json, say, tell_error
 from omium.errors import OmiumError
 
@@ -118,6 +118,7 @@ def _add(to: typer.Typer, panel: str | None, name: str, function: Callable[..., 
 
 
 _RUNNING = "Run"
+_SERVING = "Serve"
 _LOOKING = "Look"
 _SETTING_UP = "Set up"
 
@@ -129,6 +130,9 @@ _add(app, _RUNNING, "run", executing.run)
 _add(app, _RUNNING, "resume", executing.resume)
 _add(app, _RUNNING, "fork", executing.fork)
 _add(app, _RUNNING, "cancel", cancelling.cancel)
+_add(app, _SERVING, "up", service.up)
+_add(app, _SERVING, "status", service.status)
+_add(app, _SERVING, "down", service.down)
 _add(app, _LOOKING, "ps", looking.ps)
 _add(app, _LOOKING, "show", looking.show)
 _add(app, _LOOKING, "checkpoints", looking.checkpoints)

@@ -10,28 +10,22 @@ import asyncio
 import contextlib
 import logging
 import logging.handlers
-import os
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
-
-import psutil
+from typing import Any, TextIO, TypeVar
 
 from omium.actors.client import Client
 from omium.actors.messages import ExecutionView
 from omium.cli.displays import Display
+from omium.cli.ending import STOP_TIMEOUT_S, abandon, signals
 from omium.config import Settings
 from omium.errors import DeadlineExceeded, OmiumError
 from omium.execution.events import Entry, StepCompleted
 from omium.runtime.runtime import Runtime
 from omium.types import ExecutionId, Json
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STOP_TIMEOUT_S = 60.0
 RAY_LOG_NAME = "driver.log"
 RAY_LOG_BYTES_MAX = 1024 * 1024
 
@@ -76,7 +70,7 @@ class Drive:
 async def drive(settings: Settings, work: Work, display: Display) -> Drive:
     """Run ``work`` on a runtime of its own until the execution ends, pauses, or a signal comes."""
     ending = Drive()
-    async with _signals() as received:
+    async with signals() as received:
         task = asyncio.create_task(_run(settings, work, display, ending))
         try:
             await asyncio.wait({task, received}, return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +81,7 @@ async def drive(settings: Settings, work: Work, display: Display) -> Drive:
             # Also when nobody listens any more: a display that writes into a closed pipe raises.
             task.cancel()
             if not (await asyncio.wait({task}, timeout=STOP_TIMEOUT_S))[0]:
-                _abandon()
+                abandon()
         try:
             task.result()
         except asyncio.CancelledError:
@@ -96,17 +90,6 @@ async def drive(settings: Settings, work: Work, display: Display) -> Drive:
         except OmiumError as error:
             ending.error = error
     return ending
-
-
-def _abandon() -> NoReturn:
-    """End this process and all that it started by force: a thread of Ray's may hang for ever,
-    and Python waits for threads."""
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    with contextlib.suppress(OSError):
-        os.write(2, f"error: no end within {STOP_TIMEOUT_S:g} s; killed\n".encode())
-    os._exit(1)
 
 
 async def _run(settings: Settings, work: Work, display: Display, ending: Drive) -> None:
@@ -157,28 +140,6 @@ async def _follow(client: Client, work: Work, display: Display, ending: Drive) -
         ending.output = await client.output_of(view)
     ending.view = view
     display.stage("stopping the runtime")
-
-
-@asynccontextmanager
-async def _signals() -> AsyncIterator[asyncio.Future[int]]:
-    """The first signal that asks this process to end. Further ones change nothing: ending is
-    under way and bounded, and to be cut off in it would leave processes behind."""
-    loop = asyncio.get_running_loop()
-    received: asyncio.Future[int] = loop.create_future()
-
-    def take(number: int) -> None:
-        if not received.done():
-            received.set_result(number)
-
-    # Under nohup a hang-up is ignored, and stays so.
-    taken = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-    for number in taken:
-        loop.add_signal_handler(number, take, number)
-    try:
-        yield received
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
 
 
 @contextlib.contextmanager

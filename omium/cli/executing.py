@@ -290,7 +290,8 @@ def _work_on(
     """Work on an execution that exists, after the checks that its definition needs."""
     from omium.cli.driving import Work
     from omium.definitions import workflow_from_data
-    from omium.runtime.runtime import check_workflow, warm_for
+    from omium.runtime.runtime import warm_for
+    from omium.serve.composition import check_workflow
 
     workflow: Workflow = workflow_from_data(state.definition.inline)
     if not any(path.startswith("agents.") for path in changes or {}):

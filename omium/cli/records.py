@@ -65,7 +65,7 @@ class Records:
         if payload.blob is None:
             return payload.inline
         # Behind an import that takes a second, and seldom needed.
-        from omium.runtime.runtime import s3_options
+        from omium.serve.composition import s3_options
         from omium.storage.blobs import open_blob_store
 
         blobs = open_blob_store(self._settings.blobs, s3=s3_options(self._settings))

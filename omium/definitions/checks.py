@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from omium.definitions.components import component_problems
 from omium.definitions.graph import HandoffGraph, chain_edges, chain_names, graph_of
 from omium.definitions.model import AGENT_NAME, MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
@@ -20,13 +21,14 @@ from omium.definitions.schema_walk import properties, types
 from omium.definitions.templates import Reference, mistake, references
 from omium.types import Json
 
-KNOWN_FRAMEWORKS = ("crewai", "python")
+KNOWN_FRAMEWORKS = ("autogen", "crewai", "langgraph", "python")
 RESERVED_NAMES = ("inputs",)
 MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
 
 _CREW_TEXTS = ("role", "goal", "backstory")
 _CREW_KEYS = (*_CREW_TEXTS, "tasks")
 _A_CREW = "role, goal, backstory and tasks"
+_TEAM_KEYS = ("component", "task", "answer_from")
 _EXPECTED_KEYS = {
     "role": "a text",
     "goal": "a text",
@@ -53,6 +55,7 @@ def relational_problems(
     yield from _names(data, members)
     for member in members:
         yield from _framework(member, frameworks)
+        yield from _component(member)
         yield from _tools(data, member)
     yield from unplaced
     yield from _cycles(data, graph)
@@ -62,7 +65,7 @@ def relational_problems(
 
 def templates(agent: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
     """The templates of an agent, each with its place in the agent."""
-    for key in _CREW_TEXTS:
+    for key in (*_CREW_TEXTS, "task"):
         text = agent.get(key)
         if isinstance(text, str):
             yield (key,), text
@@ -154,9 +157,37 @@ def _framework(member: _Member, frameworks: Collection[str] | None) -> Iterator[
                 found = "an empty list" if member.data.get(key) == [] else "nothing"
                 text = f"found {found}, expected {_EXPECTED_KEYS[key]} (or an entrypoint instead)"
                 yield Problem(path=(*member.path, key), text=text, missing=True)
+    elif framework == "autogen":
+        return
     elif framework != "crewai" and not has_entrypoint:
         text = f"found nothing, expected package.module:function for framework {framework!r}"
         yield Problem(path=entrypoint, text=text, missing=True)
+
+
+def _component(member: _Member) -> Iterator[Problem]:
+    """What is said of an AutoGen agent, and what only an AutoGen agent may be told."""
+    if member.data.get("framework") != "autogen":
+        for key in _TEAM_KEYS:
+            if member.data.get(key) is not None:
+                text = "found for another framework, expected it for framework 'autogen' only"
+                yield Problem(path=(*member.path, key), text=text)
+        return
+    component = member.data.get("component")
+    path = (*member.path, "component")
+    if component is None:
+        if member.data.get("entrypoint") is None:
+            text = "found nothing, expected an AutoGen component (or an entrypoint instead)"
+            yield Problem(path=path, text=text, missing=True)
+        return
+    if member.data.get("entrypoint") is not None:
+        text = "found beside an entrypoint, expected either an entrypoint or a component"
+        yield Problem(path=path, text=text)
+    if member.data.get("task") is None:
+        text = "found nothing, expected a text: what the team or agent is set to"
+        yield Problem(path=(*member.path, "task"), text=text, missing=True)
+    own = [name for _, name in _strings(member.data.get("tools"))]
+    if isinstance(component, dict):
+        yield from itertools.islice(component_problems(component, path, own), MAX_ITEMS)
 
 
 def _tools(data: Mapping[str, Json], member: _Member) -> Iterator[Problem]:

@@ -44,6 +44,7 @@ _A_TOOL_NAME = "the name of a declared tool"
 _A_FUNCTION = "package.module:function"
 _A_MODEL = "provider/model, such as local/smollm2-135m-instruct"
 _A_SCHEMA = "a JSON Schema (a mapping)"
+_A_COMPONENT = "an AutoGen component (a mapping with provider and config)"
 
 
 def _str(pattern: str, max_length: int) -> Any:
@@ -56,6 +57,11 @@ def _handoff_kind(value: object) -> str | None:
     return "link" if isinstance(value, dict | Handoff) else None
 
 
+def _is_none(value: object) -> bool:
+    # A field that came later is written where it is used only: older digests stay as they are.
+    return value is None
+
+
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -63,6 +69,7 @@ def _several(value: object) -> object:
 Name: TypeAlias = Annotated[str, Strict(), _str(AGENT_NAME, 63)]
 ToolName: TypeAlias = Annotated[str, Strict(), _str(r"[A-Za-z][A-Za-z0-9_]{0,62}", 63)]
 Function: TypeAlias = Annotated[str, Strict(), _str(f"{_DOTTED}:{_DOTTED}", 300)]
+MemberName: TypeAlias = Annotated[str, Strict(), _str(r"[^\W\d]\w*", 200)]
 ModelName: TypeAlias = Annotated[str, Strict(), _str(r"[a-z][a-z0-9_-]*/[^\s/]\S*", 200)]
 Text: TypeAlias = Annotated[
     str, Strict(), StringConstraints(pattern=r"\S", max_length=MAX_TEXT_CHARS)
@@ -118,8 +125,11 @@ class Task(Record):
 class Agent(Record):
     """One member of a workflow.
 
-    Either ``entrypoint`` names the user's own code, or (CrewAI only) ``role``, ``goal``,
-    ``backstory`` and ``tasks`` describe a crew; the three texts are templates. ``timeout_s``
+    Either ``entrypoint`` names the user's own code, or data describes the agent: for CrewAI
+    ``role``, ``goal``, ``backstory`` and ``tasks`` (the three texts are templates), for AutoGen
+    ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
+    of what it is set to, and ``answer_from`` names the member of a team whose last message is
+    the output, instead of the last message of all. ``timeout_s``
     is the deadline of one step in seconds; ``retries`` how often a failed step is tried
     again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
     workflow, or of the provider.
@@ -144,6 +154,11 @@ class Agent(Record):
         default=(), max_length=MAX_TOOLS, description="a list of names of declared tools"
     )
     entrypoint: Function | None = Field(default=None, description=_A_FUNCTION)
+    component: Schema | None = Field(default=None, description=_A_COMPONENT, exclude_if=_is_none)
+    task: Text | None = Field(default=None, description=_A_TEXT, exclude_if=_is_none)
+    answer_from: MemberName | None = Field(
+        default=None, description="the name of a member of the team", exclude_if=_is_none
+    )
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
         default=DEFAULT_TIMEOUT_S, description="a number of seconds above 0 and at most 86400"

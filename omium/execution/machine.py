@@ -457,7 +457,10 @@ def _complete_step(
     agent.saved = event.state
     agent.losses = agent.failures = 0
     state.totals.checkpoints += 1
-    for key in [key for key, call in agent.calls.items() if call.step == event.step]:
+    # With a step end those below it, which may never have had an end of their own.
+    below = f"{event.step}/"
+    over = [k for k, c in agent.calls.items() if f"{c.step}/".startswith(below)]
+    for key in over:
         del agent.calls[key]
 
 

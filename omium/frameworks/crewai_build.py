@@ -6,10 +6,9 @@ back is switched off here, or refused.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -21,7 +20,7 @@ from omium.definitions import render, strict
 from omium.errors import ConfigError, EntrypointError
 from omium.frameworks.crewai_llm import GuidedLLM, TaskShape
 from omium.frameworks.crewai_tools import defined_tool, journal_tools, resolved
-from omium.frameworks.entrypoints import load_entrypoint
+from omium.frameworks.entrypoints import load_entrypoint, wanted_arguments
 from omium.frameworks.protocol import Session
 from omium.types import Json
 
@@ -104,7 +103,7 @@ def crew_of_entrypoint(session: Session, entrypoint: str) -> tuple[Crew, dict[st
     assignment = session.assignment
     build = load_entrypoint(entrypoint, assignment.import_paths)
     given = {"inputs": assignment.inputs, "outputs": assignment.outputs}
-    wanted = _wanted(entrypoint, build, given)
+    wanted = wanted_arguments(entrypoint, build, given)
     try:
         crew = resolved(build, **wanted)
     except Exception as error:
@@ -116,21 +115,6 @@ def crew_of_entrypoint(session: Session, entrypoint: str) -> tuple[Crew, dict[st
     _subject(session, entrypoint, crew)
     kickoff = None if wanted else {**assignment.inputs, **assignment.outputs}
     return crew, kickoff or None
-
-
-def _wanted(entrypoint: str, build: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        parameters = inspect.signature(build).parameters
-    except (TypeError, ValueError) as error:
-        raise EntrypointError(entrypoint, f"its parameters cannot be told: {error}") from error
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    for name, parameter in parameters.items():
-        needed = parameter.default is parameter.empty and parameter.kind not in variadic
-        if needed and (name not in given or parameter.kind is parameter.POSITIONAL_ONLY):
-            raise EntrypointError(
-                entrypoint, f"it takes {name!r}; it can be given inputs and outputs, by these names"
-            )
-    return {name: value for name, value in given.items() if name in parameters}
 
 
 _used: WeakValueDictionary[int, Any] = WeakValueDictionary()

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from crewai import Crew, Task
 from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tasks.task_output import TaskOutput
 from pydantic import BaseModel
 
-from omium.errors import AgentError, OutputSchemaError
+from omium.errors import AgentError
+from omium.frameworks.answers import parsed_answer
 from omium.frameworks.crewai_build import crew_of_definition, crew_of_entrypoint
 from omium.frameworks.crewai_quiet import subdue
 from omium.frameworks.protocol import Session
 from omium.types import Json
-
-SHOWN_CHARS_MAX = 200
 
 
 def run_crew(session: Session) -> Json:
@@ -45,7 +43,7 @@ def run_crew(session: Session) -> Json:
     structured = _structured(result)
     if structured is not None:
         return structured
-    return result.raw if agent.final_output is None else _parsed(agent.name, result.raw)
+    return result.raw if agent.final_output is None else parsed_answer(agent.name, result.raw)
 
 
 class _NoOutputFile:
@@ -134,16 +132,3 @@ def _structured(result: Any) -> Json:
     if isinstance(result.pydantic, BaseModel):
         return result.pydantic.model_dump(mode="json")
     return result.json_dict
-
-
-def _parsed(agent: str, raw: str) -> Json:
-    try:
-        return json.loads(raw, parse_constant=_no_constant)
-    except ValueError as error:
-        shown = raw if len(raw) <= SHOWN_CHARS_MAX else f"{raw[:SHOWN_CHARS_MAX]}…"
-        problem = f"found {shown!r}, expected JSON ({error}); was it cut off by max_tokens?"
-        raise OutputSchemaError(agent, [problem]) from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"JSON has no {name}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -52,7 +52,8 @@ class CallSite:
     """What the hook knows of one attempt.
 
     ``model_error`` is the last failure that the gateway reported, as (kind, arguments);
-    ``stopped`` is raised by the next call of any kind.
+    ``stopped`` is raised by the next call of any kind. ``locate`` finds the place of a call
+    that no context was set for.
     """
 
     tenant: TenantId
@@ -63,6 +64,7 @@ class CallSite:
     api_key: str
     counters: Counters = field(default_factory=Counters)
     place: Place = field(default_factory=lambda: Place(""))
+    locate: Callable[[], Place | None] | None = None
     model_error: tuple[str, list[Any]] | None = None
     gateway_lost: bool = False
     stopped: AttemptFenced | AttemptCancelled | None = None
@@ -73,14 +75,18 @@ class CallSite:
             raise self.stopped
 
     def here(self) -> Place:
-        """The place of the calling code: its own context's, else the attempt's latest.
+        """The place of the calling code: its own context's, else what ``locate`` finds, else the
+        attempt's latest.
 
         The latest serves frameworks that call from threads of their own, without a context.
         """
         ambient = _place.get()
         if ambient is None or ambient[0] is not self:
             return self.place
-        return ambient[1] or self.place
+        found = ambient[1]
+        if found is None and self.locate is not None:
+            found = self.locate()
+        return found or self.place
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:

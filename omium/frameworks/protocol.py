@@ -99,6 +99,13 @@ class Session(Protocol):
         """
         ...
 
+    def locate_by(self, where: Callable[[], tuple[str, str] | None]) -> None:
+        """Let ``where`` say in which (step, branch) a call stands that no ``in_step`` surrounds.
+
+        It is called in the context of each such call; None is the step entered last.
+        """
+        ...
+
 
 class BlockingSession(Protocol):
     """The same for code that runs in a thread."""

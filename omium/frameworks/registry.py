@@ -12,7 +12,9 @@ from omium.frameworks.protocol import Adapter
 # framework → (module and class of its adapter, package that must be installed, extra).
 _ADAPTERS: dict[str, tuple[str, str, str | None, str]] = {
     "python": ("omium.frameworks.plain", "PlainAdapter", None, ""),
+    "autogen": ("omium.frameworks.autogen", "AutoGenAdapter", "autogen_agentchat", "autogen"),
     "crewai": ("omium.frameworks.crewai", "CrewAIAdapter", "crewai", "crewai"),
+    "langgraph": ("omium.frameworks.langgraph", "LangGraphAdapter", "langgraph", "langgraph"),
 }
 
 FRAMEWORKS = tuple(_ADAPTERS)

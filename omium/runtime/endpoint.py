@@ -9,7 +9,6 @@ says whether anybody is there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from omium.errors import CorruptRecord, StorageFull, StorageUnwritable
+from omium.errors import CorruptRecord, StorageUnwritable
+from omium.storage.private_file import read_private, write_private
 
 FILE_NAME = "endpoint.json"
 LOCK_NAME = "replica.lock"
@@ -39,17 +39,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 def publish(directory: Path, endpoint: Endpoint) -> None:
     """Write the endpoint; a reader sees all of it or none. Raises ``StorageUnwritable`` and
     ``StorageFull``."""
-    fresh = directory / f".{FILE_NAME}.{endpoint.pid}"
-    try:
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(endpoint))
-        fresh.replace(directory / FILE_NAME)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"no space left in {str(directory)!r}") from error
-        raise StorageUnwritable(str(fresh), error.strerror or str(error)) from error
+    write_private(directory / FILE_NAME, msgspec.json.encode(endpoint))
 
 
 def withdraw(directory: Path, endpoint: Endpoint) -> None:
@@ -89,11 +79,8 @@ def live_endpoint(directory: Path) -> Endpoint | None:
 
 def _read(directory: Path) -> Endpoint | None:
     path = directory / FILE_NAME
+    content = read_private(path)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Endpoint)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageUnwritable(str(path), error.strerror or str(error)) from error
+        return msgspec.json.decode(content, type=Endpoint) if content is not None else None
     except msgspec.DecodeError as error:
         raise CorruptRecord(str(path), str(error)) from error

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,38 @@ _SCRATCH = "omium-"
 class RayCluster:
     """A connection to Ray. Make one with ``connect``."""
 
-    def __init__(self, *, joined: bool, scratch_dir: Path, processes: list[psutil.Process]) -> None:
+    def __init__(
+        self,
+        *,
+        joined: bool,
+        scratch_dir: Path,
+        processes: list[psutil.Process],
+        dashboard: str | None = None,
+    ) -> None:
         self.joined = joined
         """Whether the cluster was there before, and stays."""
         self.scratch_dir = scratch_dir
         """A folder for files that nobody misses. Gone when this is closed."""
+        self.dashboard = f"http://{dashboard}" if dashboard else None
+        """The address of Ray's dashboard, where there is one."""
+        self.token = None if joined else os.environ.get("RAY_AUTH_TOKEN")
+        """What the Ray that was started here asks of whoever uses its dashboard."""
         self._processes = processes
         self._vital = [(p.name(), p) for p in processes if p.name() in NODE_PROCESSES]
 
     @classmethod
     def connect(
-        cls, address: str | None, settings: RaySettings, *, show_worker_output: bool = False
+        cls,
+        address: str | None,
+        settings: RaySettings,
+        *,
+        show_worker_output: bool = False,
+        dashboard: bool = False,
+        prepare: Callable[[Path], None] = lambda _: None,
     ) -> RayCluster:
-        """Join the cluster at ``address``, or start one here. Takes seconds.
+        """Join the cluster at ``address``, or start one here, with Ray's ``dashboard`` or
+        without. Takes seconds. ``prepare`` is called before one is started, with the scratch
+        directory.
 
         Raises ``Unavailable`` when there is none at the address or none can be started.
         """
@@ -53,11 +73,13 @@ class RayCluster:
             # every later `ray start` ask for it.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         before = {child.pid for child in psutil.Process().children()}
-        _sweep()
+        sweep()
         scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
-        options: dict[str, Any] = {} if address else _local_options(settings, scratch)
+        if address is None:
+            prepare(scratch)
+        options: dict[str, Any] = {} if address else _local_options(settings, scratch, dashboard)
         try:
-            ray.init(
+            context = ray.init(
                 address=address or "local",
                 log_to_driver=show_worker_output,
                 logging_level=logging.ERROR,
@@ -77,6 +99,7 @@ class RayCluster:
             joined=address is not None,
             scratch_dir=scratch,
             processes=[] if address else children,
+            dashboard=context.dashboard_url or None,
         )
 
     def failure(self) -> str | None:
@@ -116,7 +139,12 @@ def _check_address(address: str) -> None:
         raise Unavailable(f"no Ray answers at {address!r}: {error}") from error
 
 
-def _sweep() -> None:
+def end_by_force(process: psutil.Process) -> None:
+    """Kill a process, and whatever it has started, such as its Ray."""
+    _kill(_with_descendants(process))
+
+
+def sweep() -> None:
     """Remove the scratch folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
@@ -124,14 +152,14 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _local_options(settings: RaySettings, scratch: Path) -> dict[str, Any]:
+def _local_options(settings: RaySettings, scratch: Path, dashboard: bool) -> dict[str, Any]:
     return {
         # Ray leaves its logs and sockets behind; in a folder of ours they go with the run.
         "_temp_dir": str(scratch),
         "num_cpus": settings.num_cpus or os.cpu_count() or 1,
         "num_gpus": 0,
         "object_store_memory": settings.object_store_mb * 1024 * 1024,
-        "include_dashboard": False,
+        "include_dashboard": dashboard,
     }
 
 

@@ -18,7 +18,7 @@ from omium.definitions import (
 )
 from omium.errors import InputError
 from omium.frameworks.registry import FRAMEWORKS
-from omium.runtime.runtime import check_workflow
+from omium.serve.composition import check_workflow
 from omium.types import Json
 
 INPUT_BYTES_MAX = 4 * 1024 * 1024

@@ -7,37 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
-from pydantic import SecretStr
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.client import Client
 from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
-from omium.actors.supervision import Limits
-from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
-from omium.config import Settings, environment
+from omium.config import Settings
 from omium.definitions import Workflow
-from omium.errors import ConfigError, OmiumError, StorageUnwritable, Unavailable
-from omium.frameworks.registry import require
-from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
-from omium.llm.router import RouterSettings, local_path
+from omium.errors import OmiumError, StorageUnwritable, Unavailable
 from omium.runtime.endpoint import Endpoint, publish, withdraw
 from omium.runtime.local_ray import RayCluster
+from omium.serve.composition import (
+    HOST,
+    new_identity,
+    router_settings,
+    runtime_config,
+    supervisor_settings,
+)
 from omium.serve.ray_edge import GatewayActor
-from omium.storage.blobs import S3Options
 
 START_TIMEOUT_S = 120.0
 WATCH_S = 0.25
-HOST = "127.0.0.1"
 
+PrepareRay = Callable[[Path], None]
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
 
@@ -56,19 +55,40 @@ class Runtime:
         warm: Mapping[str, int] | None = None,
         resume_all: bool = False,
         show_worker_output: bool = False,
+        dashboard: bool = False,
+        prepare_ray: PrepareRay = lambda _: None,
         report: Report = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
+        """``dashboard`` starts Ray's too, where Ray is started here; ``prepare_ray`` is called
+        with the scratch directory before Ray is there."""
         self._settings = settings
         self._warm = dict(warm or {})
         self._resume_all = resume_all
         self._show_worker_output = show_worker_output
         self._report = report
         self._clock = clock or SystemClock()
+        self._prepare_ray = prepare_ray
+        self._dashboard = dashboard
+        self._config: RuntimeConfig | None = None
         self._cluster: RayCluster | None = None
         self._actors: list[Any] = []
         self._client: Client | None = None
         self._endpoint: Endpoint | None = None
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """What its processes were told. Raises ``Unavailable`` before the start."""
+        if self._config is None:
+            raise Unavailable("the runtime is not running")
+        return self._config
+
+    @property
+    def cluster(self) -> RayCluster:
+        """The Ray beneath. Raises ``Unavailable`` before the start and after the end."""
+        if self._cluster is None:
+            raise Unavailable("the runtime is not running")
+        return self._cluster
 
     @property
     def client(self) -> Client:
@@ -102,7 +122,7 @@ class Runtime:
         self._report(f"joining Ray at {address}" if address else "starting Ray")
         await self._connect(address)
         self._report("starting the coordinator and the gateway")
-        config = self._runtime_config()
+        config = self._config = self._runtime_config()
         node = _this_node()
         coordinator: Any = CoordinatorActor
         gateway: Any = GatewayActor
@@ -110,7 +130,15 @@ class Runtime:
         self._actors = [
             coordinator.options(
                 name=f"{name}-coordinator", namespace=NAMESPACE, scheduling_strategy=node
-            ).remote(config, self._supervisor_settings(config.gateway_url)),
+            ).remote(
+                config,
+                supervisor_settings(
+                    settings,
+                    gateway_url=config.gateway_url,
+                    awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
+                    warm=self._warm,
+                ),
+            ),
             gateway.options(
                 name=f"{name}-gateway", namespace=NAMESPACE, scheduling_strategy=node
             ).remote(config, router),
@@ -129,6 +157,15 @@ class Runtime:
         )
         publish(settings.data_dir, self._endpoint)
 
+    def _runtime_config(self) -> RuntimeConfig:
+        assert self._cluster is not None
+        return runtime_config(
+            self._settings,
+            new_identity(self._clock.new_id("rt")),
+            host=ray.util.get_node_ip_address() if self._cluster.joined else HOST,
+            scratch_dir=self._cluster.scratch_dir,
+        )
+
     async def _connect(self, address: str | None) -> None:
         connecting = asyncio.create_task(
             asyncio.to_thread(
@@ -136,6 +173,8 @@ class Runtime:
                 address,
                 self._settings.ray,
                 show_worker_output=self._show_worker_output,
+                dashboard=self._dashboard,
+                prepare=self._prepare_ray,
             )
         )
         try:
@@ -192,101 +231,11 @@ class Runtime:
             cluster, self._cluster = self._cluster, None
             await asyncio.to_thread(cluster.close)
 
-    def _runtime_config(self) -> RuntimeConfig:
-        assert self._cluster is not None
-        settings = self._settings
-        coordinator_port, gateway_port = _free_ports(2)
-        return RuntimeConfig(
-            runtime_id=self._clock.new_id("rt"),
-            host=HOST if self._settings.ray_address is None else ray.util.get_node_ip_address(),
-            coordinator_port=coordinator_port,
-            gateway_port=gateway_port,
-            secret=secrets.token_bytes(32),
-            api_key=f"omium-{secrets.token_hex(16)}",
-            data_dir=settings.data_dir,
-            scratch_dir=self._cluster.scratch_dir,
-            blobs_url=settings.blobs,
-            s3=s3_options(settings),
-            capacity=settings.pool.capacity,
-            driver_pid=os.getpid(),
-            faults=settings.faults,
-            webhook_hosts=settings.service.webhook_hosts,
-        )
-
-    def _supervisor_settings(self, gateway_url: str) -> SupervisorSettings:
-        pool = self._settings.pool
-        return SupervisorSettings(
-            gateway_url=gateway_url,
-            awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
-            heartbeat_timeout_s=pool.heartbeat_timeout_s,
-            start_timeout_s=pool.start_timeout_s,
-            warm=self._warm,
-            limits=Limits(workers_max=pool.workers_max),
-        )
-
 
 def warm_for(workflow: Workflow, spare: int) -> dict[str, int]:
     """How many workers of each framework to have ready for one execution of ``workflow``."""
     frameworks = {agent.framework for agent in workflow.agents}
     return dict.fromkeys(frameworks, spare)
-
-
-def check_workflow(workflow: Workflow, settings: Settings, model: str | None) -> None:
-    """Check what a workflow needs before anything is started: its frameworks are installed and
-    its models can be reached or loaded. Raises ``ConfigError`` or ``NotFound``."""
-    router = router_settings(settings)
-    for agent in workflow.agents:
-        require(agent.framework)
-        name = model or workflow.model_of(agent) or settings.model
-        if name is None:
-            if agent.framework == "python":
-                continue
-            raise ConfigError(f"agent {agent.name!r} names no model: set one, or use --model")
-        route = resolve(name, providers=router.providers, local_models=router.local_models)
-        if isinstance(route, LocalRoute):
-            path = local_path(route, router.models_directory)
-            if not path.is_file():
-                raise ConfigError(
-                    f"the file of model {name!r} is not here ({path}): run `omium models pull`"
-                )
-
-
-def router_settings(settings: Settings) -> RouterSettings:
-    """What the router is told: providers with their keys, local models, sizes."""
-    providers: dict[str, Provider] = {
-        "openai": openai_provider(
-            api_key=settings.openai_api_key, base_url=settings.openai_base_url
-        )
-    }
-    for name, provider in settings.providers.items():
-        key = environment(provider.api_key_env) if provider.api_key_env else None
-        providers[name] = Provider(
-            name=name,
-            base_url=provider.base_url,
-            api_key=SecretStr(key) if key else None,
-            api_key_env=provider.api_key_env,
-            timeout_s=provider.timeout_s,
-            headers=provider.headers,
-        )
-    return RouterSettings(
-        providers=providers,
-        local_models={name: model.path for name, model in settings.models.items()},
-        models_directory=settings.models_dir,
-        ctx_tokens=settings.embedded.ctx_tokens,
-        threads=settings.embedded.threads,
-        slots=settings.embedded.slots,
-    )
-
-
-def s3_options(settings: Settings) -> S3Options:
-    s3 = settings.s3
-    return S3Options(
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key.get_secret_value() if s3.secret_key is not None else None,
-        allow_http=s3.allow_http,
-    )
 
 
 def prepare_data_dir(settings: Settings) -> None:
@@ -312,15 +261,3 @@ async def _told_to_stop(client: Client) -> None:
 def _this_node() -> Any:
     """Ray's strategy that keeps an actor on this node: the data directory is here."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now. Held together, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()

@@ -95,6 +95,10 @@ class ObjectStore(Protocol):
         """Remove the object. That there is none is a success."""
         ...
 
+    async def keys(self, folder: str) -> list[str]:
+        """The keys that begin with ``folder`` and a slash, in any order."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
@@ -237,13 +241,15 @@ def open_blob_store(
     ``StorageFull`` for a directory that cannot be made.
     """
     return BlobStore(
-        _open_objects(url, s3 or S3Options()),
+        open_object_store(url, s3=s3),
         blob_bytes_max=blob_bytes_max,
         compression_level=compression_level,
     )
 
 
-def _open_objects(url: str, s3: S3Options) -> ObjectStore:
+def open_object_store(url: str, *, s3: S3Options | None = None) -> ObjectStore:
+    """The object store at ``url``, which ``open_blob_store`` describes. Raises what it raises."""
+    options = s3 or S3Options()
     if not url:
         raise ConfigError("the blob store's URL is empty")
     if "://" not in url:
@@ -255,7 +261,7 @@ def _open_objects(url: str, s3: S3Options) -> ObjectStore:
         case "file" if parts.netloc in ("", "localhost") and parts.path:
             return LocalObjectStore(Path(unquote(parts.path)))
         case "s3" if parts.netloc:
-            return ObstoreObjectStore(_s3_store(parts.netloc, parts.path.strip("/"), s3))
+            return ObstoreObjectStore(_s3_store(parts.netloc, parts.path.strip("/"), options))
     raise ConfigError(
         f"blob store {url!r}: expected memory://, file:///directory, a path, or s3://bucket/prefix"
     )
@@ -297,6 +303,15 @@ def pack(data: bytes, compression_level: int) -> tuple[BlobRef, bytes]:
     )
     ref = BlobRef(digest=f"sha256:{digest.hexdigest()}", size=len(data))
     return ref, b"".join((header, _CRC.pack(zlib.crc32(header)), payload))
+
+
+def ref_in(body: bytes) -> BlobRef:
+    """The name of the content that the stored form ``body`` says to hold; ``unpack`` checks
+    that it does. Raises ``CorruptBlob`` for a body without a header."""
+    if len(body) < HEADER_BYTES:
+        raise CorruptBlob("", f"cut off after {len(body)} bytes, inside the header")
+    _, _, _, _, size, _, digest = _HEADER.unpack_from(body)
+    return BlobRef(digest=f"sha256:{digest.hex()}", size=size)
 
 
 def unpack(body: bytes, ref: BlobRef) -> bytes:
@@ -411,6 +426,13 @@ class ObstoreObjectStore:
             except FileNotFoundError as error:
                 if _s3_code(error) == "NoSuchBucket":
                     raise
+
+    async def keys(self, folder: str) -> list[str]:
+        with _translated(folder):
+            found: list[str] = []
+            async for batch in obstore.list(self._store, f"{folder}/"):
+                found += [meta["path"] for meta in batch]
+            return found
 
 
 def _s3_store(bucket: str, prefix: str, options: S3Options) -> S3Store:

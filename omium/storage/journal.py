@@ -200,6 +200,15 @@ class Journal:
             found.append(row)
         return found
 
+    def counts(self) -> dict[Status, int]:
+        """How many executions of all tenants are in each status; those that none is in are
+        left out."""
+        with translated(self._path):
+            rows = self._connection.execute(
+                "SELECT status, COUNT(*) FROM executions GROUP BY status ORDER BY status"
+            ).fetchall()
+        return dict(rows)
+
     def find(self, prefix: str) -> ExecutionId:
         """The one execution whose id is or begins with ``prefix``. Raises ``NotFound``."""
         upper = prefix + "\U0010ffff"

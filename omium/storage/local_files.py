@@ -57,6 +57,17 @@ class LocalObjectStore:
     async def remove(self, key: str) -> None:
         await asyncio.to_thread(_remove, self._root / key)
 
+    async def keys(self, folder: str) -> list[str]:
+        return await asyncio.to_thread(self._keys, folder)
+
+    def _keys(self, folder: str) -> list[str]:
+        with _reading(self._root / folder):
+            return [
+                str(path.relative_to(self._root))
+                for path in (self._root / folder).rglob("*")
+                if path.is_file()
+            ]
+
     def _put_new(self, key: str, body: bytes) -> bool:
         path = self._root / key
         if _size(path) is None:

@@ -63,7 +63,7 @@ class Program:
                 self._lines[name].append(line)
                 self._grown.notify_all()
 
-    def until(self, stream: str, text: str) -> None:
+    def until(self, stream: str, text: str, limit_s: float = WAIT_S) -> None:
         """Wait until ``text`` has been written to ``stream``."""
 
         def written() -> bool:
@@ -71,7 +71,7 @@ class Program:
             return ended or any(text in line for line in self._lines[stream])
 
         with self._grown:
-            self._grown.wait_for(written, WAIT_S)
+            self._grown.wait_for(written, limit_s)
         assert text in getattr(self, stream), f"{self.stdout}\n{self.stderr}"
 
     def descendants(self) -> list[psutil.Process]:
@@ -89,9 +89,9 @@ class Program:
         else:
             os.kill(self.pid, number)
 
-    def wait(self) -> int:
+    def wait(self, limit_s: float = WAIT_S) -> int:
         """Its exit code."""
-        code = self._process.wait(WAIT_S)
+        code = self._process.wait(limit_s)
         for reader in self._readers:
             reader.join(10)
         return code

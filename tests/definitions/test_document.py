@@ -25,7 +25,10 @@ JSON_VALUES = st.recursive(
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+        # YAML takes keys of 1,024 characters at most (YAML 1.2.2, section 7.4.2), escapes included.
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=80), inner, max_size=4
+        )
     ),
     max_leaves=20,
 )

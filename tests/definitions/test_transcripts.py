@@ -10,7 +10,7 @@ from tests.definitions.conftest import TESTDATA
 from tests.definitions.transcripts import check
 
 
-@pytest.mark.parametrize("name", ["structure", "relations", "schemas", "yaml"])
+@pytest.mark.parametrize("name", ["structure", "relations", "components", "schemas", "yaml"])
 def test_mistakes_are_told(name: str, rewrite: bool) -> None:
     check(TESTDATA / f"{name}.txt", _problems, rewrite=rewrite)
 

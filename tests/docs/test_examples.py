@@ -76,7 +76,7 @@ def test_the_guide_has_every_setting() -> None:
     given = tomllib.loads(block.text)
     expected = set(Settings.model_fields) - _ELSEWHERE
     assert set(given) == expected
-    for table in ("s3", "ray", "pool", "embedded"):
+    for table in ("s3", "ray", "pool", "service", "embedded"):
         kind: Any = Settings.model_fields[table].annotation
         names = {f"{table}.{name}" for name in kind.model_fields} - _SECRET
         assert {f"{table}.{name}" for name in given[table]} == names
@@ -94,7 +94,9 @@ def guide_modules(tmp_path: Path) -> Iterator[Path]:
             file.write_text(block.text, encoding="utf-8")
     yield tmp_path
     sys.path[:] = before
-    for name in ("topic_writer", "accounting", "accounting.booking", "research_crew"):
+    for name in (
+        "topic_writer", "accounting", "accounting.booking", "research_crew", "analyst_graph",
+    ):  # fmt: skip
         if name not in known:
             sys.modules.pop(name, None)
 
@@ -112,6 +114,34 @@ async def test_the_plain_agent_of_the_guide_runs(guide_modules: Path, tmp_path: 
             view = await runtime.client.view(execution)
     assert result == {"lines": ["It is wet.", "It is wet."]}
     assert (view.row.checkpoints, provider.received) == (2, 2)
+
+
+@pytest.mark.langgraph
+@pytest.mark.xdist_group("langgraph")
+async def test_the_graph_of_the_guide_runs(guide_modules: Path, tmp_path: Path) -> None:
+    from tests.frameworks.langgraph_stage import graph_stage
+
+    (workflow,) = (w for w in map(parsed, blocks(GUIDE, "yaml")) if w.name == "answers")
+    async with graph_stage(tmp_path / "data") as s:
+        execution = await s.client.submit(
+            workflow, {"question": "Why?"}, import_paths=(str(guide_modules),)
+        )
+        assert await s.result(execution) == (
+            "echo: Why? Earlier drafts: ['echo: Why? Earlier drafts: []', "
+            "\"echo: Why? Earlier drafts: ['echo: Why? Earlier drafts: []']\"]"
+        )
+        assert s.provider.received == 3
+
+
+@pytest.mark.langgraph
+@pytest.mark.xdist_group("langgraph")
+def test_the_checkpointer_of_the_guide_keeps_a_thread(tmp_path: Path) -> None:
+    (block,) = (b for b in blocks(GUIDE, "python") if "OmiumSaver(" in b.text)
+    known: dict[str, Any] = {"__name__": "guide"}
+    exec(block.text.replace("/var/lib/my-app/checkpoints", str(tmp_path)), known)
+    config = {"configurable": {"thread_id": "t"}}
+    assert known["graph"].invoke({"n": 1}, config, durability="sync") == {"n": 2}
+    assert known["graph"].get_state(config).values == {"n": 2}
 
 
 def test_the_tool_of_the_guide_books_once_a_key(guide_modules: Path) -> None:

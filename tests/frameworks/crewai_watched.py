@@ -22,7 +22,7 @@ written: set[str] = set()
 connected: set[str] = set()
 
 
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+def watch(event: str, arguments: tuple[Any, ...]) -> None:
     match event, arguments:
         case "open", (str() as path, _, int() as flags) if flags & _WRITING:
             written.add(str(Path(path).absolute()))
@@ -36,7 +36,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
             pass
 
 
-def _handlers() -> dict[str, str]:
+def handlers() -> dict[str, str]:
     return {str(one): repr(signal.getsignal(one)) for one in signal.valid_signals()}
 
 
@@ -75,12 +75,12 @@ async def _run(directory: Path) -> list[Any]:
 
 def main(directory: Path) -> None:
     warnings.simplefilter("default")
-    before = _handlers()
-    sys.addaudithook(_watch)
+    before = handlers()
+    sys.addaudithook(watch)
     result, received = asyncio.run(_run(directory))
     # The interpreter tries the folder for temporary files out.
     inside = (directory / "crewai", directory / "data", directory / "tmp", Path(os.devnull))
-    after = _handlers()
+    after = handlers()
     seen = {
         "result": result,
         "received": received,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -46,3 +47,17 @@ async def patient(context: AgentContext) -> None:
     """Never ends by itself."""
     await context.checkpoint("begun")
     await asyncio.Event().wait()
+
+
+async def gated(context: AgentContext) -> dict[str, Any]:
+    """A step for each number up to ``inputs.steps``; it ends once the file of its number is in
+    the directory ``inputs.gates``."""
+    done: Any = context.state or 0
+    steps: Any = context.inputs["steps"]
+    while done < steps:
+        gate = Path(str(context.inputs["gates"])) / str(done)
+        while not await asyncio.to_thread(gate.exists):  # noqa: ASYNC110 (by another process)
+            await asyncio.sleep(0.05)
+        done += 1
+        await context.checkpoint(done)
+    return {"done": done}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from omium.actors.client import Client
 from omium.serve.api import (
@@ -27,9 +27,10 @@ from omium.serve.api.openapi import describe
 from omium.serve.api.problems import problem_of
 from omium.serve.api.settings import ApiSettings
 
+# Looked through in this order, so what is asked for most comes first.
 ROUTERS = (
-    workflows.router,
     executions.router,
+    workflows.router,
     control.router,
     checkpoints.router,
     journal.router,
@@ -72,23 +73,25 @@ def create_app(
     app = FastAPI(title="Omium", version=version, lifespan=lifespan, redoc_url=None)
     if isinstance(client, Client):
         app.state.api = Api(client, settings)
-    for router in (*ROUTERS, *routers):
-        app.include_router(router)
-    app.add_exception_handler(HTTPException, _told)
+    every = (*ROUTERS, *routers)
+    for router in every:
+        # Not `include_router`, which would look for the route of a request twice.
+        app.router.routes.extend(router.routes)
+
+    async def told(request: Request, error: Exception) -> Response:
+        """What the framework refuses before any route is reached: paths and methods."""
+        problem, path = problem_of(error), request.scope["path"]
+        if problem.status_code == 405:
+            routes = [*app.routes, *(route for router in every for route in router.routes)]
+            problem.headers = {"Allow": ", ".join(methods_of(path, routes))}
+        return problem.response(path)
+
+    app.add_exception_handler(HTTPException, told)
     app.openapi = lambda: describe(app)
     return app
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    """What the framework refuses before any route is reached: paths and methods."""
-    problem = problem_of(error)
-    if problem.status_code == 405:
-        problem.headers = {"Allow": ", ".join(_methods_of(request))}
-    return problem.response(request.scope["path"])
-
-
-def _methods_of(request: Request) -> list[str]:
+def methods_of(path: str, routes: Iterable[BaseRoute]) -> list[str]:
     """The methods that a path takes. The framework names those of its first route alone."""
-    path = request.scope["path"]
-    routes = [route for route in request.app.routes if isinstance(route, APIRoute)]
-    return sorted({m for r in routes if r.path_regex.fullmatch(path) for m in r.methods or ()})
+    fitting = [r for r in routes if isinstance(r, Route) and r.path_regex.fullmatch(path)]
+    return sorted({method for route in fitting for method in route.methods or ()})

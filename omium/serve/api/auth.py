@@ -108,24 +108,22 @@ class Keys:
         """Make a key. One that was made by the same ``request`` is given again, without its
         secret. Raises ``RequestConflict``, and a ``limit_reached`` problem."""
         own = self._client.for_tenant(tenant)
-        if len(await own.records(KIND, limit=self._keys_max)) >= self._keys_max:
-            raise limited(
-                "keys_max",
-                self._keys_max,
-                f"the tenant has {self._keys_max} keys already",
-                kind="limit_reached",
-            )
         for attempt in range(_TRIES):
             key_id = self._new_id(tenant, request, attempt)
-            secret = (
-                f"omk_{key_id}_{base64.urlsafe_b64encode(secrets.token_bytes(32))[:43].decode()}"
-            )
+            found = await self._stored(key_id)
+            if found is not None:
+                if request is not None and _is_of(found, tenant, request):
+                    return NewKey(key=found, secret=None)
+                continue
+            await self._check_room(own)
+            secret = base64.urlsafe_b64encode(secrets.token_bytes(32))[:43].decode()
+            whole = f"omk_{key_id}_{secret}"
             key = ApiKey(
                 id=key_id,
                 tenant=tenant,
                 name=name,
                 scopes=tuple(scope for scope in SCOPES if scope in set(scopes)),
-                hash=self._hash(secret),
+                hash=self._hash(whole),
                 created_ms=self._clock.now_ms(),
                 request=request,
             )
@@ -134,19 +132,23 @@ class Keys:
             try:
                 await self._system.put_record(KIND, key_id, msgspec.to_builtins(key), expect=0)
             except Conflict:
-                found = await self._stored(key_id)
-                if request is None or found is None or found.tenant != tenant:
-                    continue
-                if found.request == request:
-                    return NewKey(key=found, secret=None)
-                if found.request is not None and found.request.key == request.key:
-                    raise RequestConflict(
-                        f"the idempotency key {request.key!r} was used for another request"
-                    ) from None
+                # Somebody was quicker: perhaps the same request, sent twice.
+                stored = await self._stored(key_id)
+                if stored is not None and request is not None and _is_of(stored, tenant, request):
+                    return NewKey(key=stored, secret=None)
                 continue
             self._cached.pop(key_id, None)
-            return NewKey(key=key, secret=secret)
+            return NewKey(key=key, secret=whole)
         raise Conflict("no free id was found for a key: try again")
+
+    async def _check_room(self, own: Client) -> None:
+        if len(await own.records(KIND, limit=self._keys_max)) >= self._keys_max:
+            raise limited(
+                "keys_max",
+                self._keys_max,
+                f"the tenant has {self._keys_max} keys already",
+                kind="limit_reached",
+            )
 
     def _new_id(self, tenant: TenantId, request: Request | None, attempt: int) -> str:
         """A random id, or always the same one for a request of the same name."""
@@ -157,11 +159,16 @@ class Keys:
 
     # ------------------------------------------------------------------ looking and revoking
 
-    async def page(self, tenant: TenantId, *, after: str = "", limit: int = 100) -> list[ApiKey]:
-        """Keys of a tenant by id, revoked ones too, those after ``after``."""
-        pointers = await self._client.for_tenant(tenant).records(KIND, after=after, limit=limit)
-        found = await asyncio.gather(*(self._stored(pointer.key) for pointer in pointers))
-        return [key for key in found if key is not None and key.tenant == tenant]
+    async def page(
+        self, tenant: TenantId, *, after: str = "", limit: int = 100
+    ) -> tuple[list[ApiKey], str | None]:
+        """Keys of a tenant by id, revoked ones too, those after ``after``; and what the next
+        page comes after, None on the last one."""
+        pointers = await self._client.for_tenant(tenant).records(KIND, after=after, limit=limit + 1)
+        page = pointers[:limit]
+        found = await asyncio.gather(*(self._stored(pointer.key) for pointer in page))
+        keys = [key for key in found if key is not None and key.tenant == tenant]
+        return keys, page[-1].key if len(pointers) > limit else None
 
     async def revoke(self, tenant: TenantId, key_id: str) -> ApiKey:
         """Let a key open nothing from here on. Raises ``NotFound``."""
@@ -278,6 +285,15 @@ def allow(principal: Principal, scope: Scope) -> None:
 def request_digest(*parts: Any) -> str:
     """SHA-256, in hex, of the canonical JSON of ``parts``: keys sorted, no spaces."""
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _is_of(key: ApiKey, tenant: TenantId, request: Request) -> bool:
+    """Whether this very request made a key. Raises ``RequestConflict`` for one of its name."""
+    if key.tenant != tenant or key.request is None or key.request.key != request.key:
+        return False
+    if key.request.digest != request.digest:
+        raise RequestConflict(f"the idempotency key {request.key!r} was used for another request")
+    return True
 
 
 def _key_of(body: Any) -> ApiKey:

@@ -45,11 +45,8 @@ async def create_key(
 async def list_keys(request: Request, cursor: s.Cursor = None, limit: s.Limit = 50) -> Response:
     """List keys by id, revoked ones too, without their secrets."""
     keys = api_of(request).keys
-    found = await keys.page(caller_of(request).tenant, after=cursor or "", limit=limit + 1)
-    page, more = found[:limit], len(found) > limit
-    return answer(
-        {"keys": [_shown(key) for key in page], "next_cursor": page[-1].id if more else None}
-    )
+    page, following = await keys.page(caller_of(request).tenant, after=cursor or "", limit=limit)
+    return answer({"keys": [_shown(key) for key in page], "next_cursor": following})
 
 
 @router.delete(

@@ -219,7 +219,7 @@ def _of_execution(
 # ------------------------------------------------------------------ mistakes, field by field
 
 _LINE = re.compile(r"line (\d+): ")
-_PLACE = re.compile(r"((?:[A-Za-z0-9_$.-]|\[\d+\]|\['[^']*'\])+): (?=found )")
+_PLACE = re.compile(r"(?!YAML: )((?:[A-Za-z0-9_$.-]|\[\d+\]|\['[^']*'\])+): ")
 
 
 def definition_errors(error: DefinitionError) -> list[FieldError]:

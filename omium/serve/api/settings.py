@@ -50,8 +50,8 @@ class ApiSettings:
     keys_max: int = 1_000
     webhook_hosts: tuple[str, ...] = ()
     webhooks_max: int = 20
-    streams_per_key_max: int = 200
-    streams_per_tenant_max: int = 1_000
+    streams_per_key_max: int = 1_000
+    streams_per_tenant_max: int = 2_000
     heartbeat_s: float = 15.0
     stall_s: float = 60.0
     wait_s_max: float = 300.0

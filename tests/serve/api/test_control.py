@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,10 @@ def kind(answer: httpx.Response) -> tuple[int, str]:
     """The status and the kind of a problem."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     return answer.status_code, answer.json()["type"].removeprefix("urn:omium:problem:")
+
+
+def rfc3339(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")
 
 
 async def test_interrupt_signal_resume_cancel(tmp_path: Path) -> None:
@@ -150,10 +155,12 @@ async def test_a_list_is_filtered_and_paged(tmp_path: Path) -> None:
         assert await ids(status=["failed", "paused"]) == [other]
         assert await ids(label=["team:a/b c", "n:1"]) == [labelled[1]]
         assert await ids(workflow="other") == []
-        row = (await s.http.get(f"/v1/executions/{labelled[1]}")).json()
-        second = row["created_ms"] // 1000
-        moment = f"2026-01-01T00:00:{second % 60:02}Z"
-        assert (await s.http.get("/v1/executions", params={"created_to": moment})).is_success
+        created_ms = (await s.http.get(f"/v1/executions/{labelled[1]}")).json()["created_ms"]
+        # Included at its beginning, not at its end.
+        assert labelled[1] in await ids(created_from=rfc3339(created_ms))
+        assert labelled[1] not in await ids(created_from=rfc3339(created_ms + 1))
+        assert labelled[1] in await ids(created_to=rfc3339(created_ms + 1))
+        assert labelled[1] not in await ids(created_to=rfc3339(created_ms))
         first = (await s.http.get("/v1/executions?limit=3")).json()
         new = await s.run()
         rest = (await s.http.get(f"/v1/executions?limit=3&cursor={first['next_cursor']}")).json()

@@ -1,0 +1,323 @@
+"""``up``, ``status`` and ``down``: the service of a data directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import msgspec
+import psutil
+import typer
+
+from omium.cli.options import AsJson, DataDir
+from omium.cli.records import opened_if_any
+from omium.cli.terminal import out, out_json, say
+from omium.cli.wording import counted, duration_text
+from omium.config import Settings, load_settings
+from omium.errors import Conflict, OmiumError, Unavailable
+from omium.runtime.endpoint import is_owned, live_endpoint
+from omium.runtime.service_file import ServiceRecord, live_service, process_of, withdraw
+from omium.types import Status
+
+if TYPE_CHECKING:
+    from omium.actors.messages import RuntimeView
+
+REPLICA_TITLE = "ray::ServeReplica:omium:"
+ASK_TIMEOUT_S = 5.0
+POLL_S = 0.1
+DOWN_MARGIN_S = 90.0
+"""How long a service may take to end, beside its grace; it ends by force before that."""
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start it in the background and return.")
+    ] = False,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Where to listen.", show_default=False
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65_535, show_default=False,
+            help="The port to listen on; 0 is any free one.",
+        ),
+    ] = None,
+    app_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--app-dir", exists=True, file_okay=False, show_default=False,
+            help="Where definitions that come over HTTP may name code. Default: here.",
+        ),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start Ray's dashboard too.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Start the service: a runtime that stays, with the HTTP API in front of it.
+
+    Goes on with every unfinished execution of the data directory. Ctrl-C and SIGTERM end it in
+    good order: running steps have [bold]service.grace_s[/] seconds to finish, and what has not
+    finished goes on with the next start. With [bold]--detach[/] it writes to
+    [bold]service.log[/] in the data directory.
+
+    Examples:
+
+      omium up
+      omium up --detach --port 8800
+    """
+    from omium.runtime.runtime import prepare_data_dir
+    from omium.runtime.service import refuse_second
+
+    given = {"host": host, "port": port, "app_dir": app_dir or None}
+    service = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings({"data_dir": data_dir, "service": service or None})
+    prepare_data_dir(settings)
+    refuse_second(settings.data_dir)
+    if detach:
+        raise typer.Exit(_detach(settings, service, dashboard=dashboard, as_json=as_json))
+    raise typer.Exit(_serve(settings, dashboard=dashboard, as_json=as_json))
+
+
+def _serve(settings: Settings, *, dashboard: bool, as_json: bool) -> int:
+    from omium.cli.driving import ray_output_to
+    from omium.cli.serving import serve_here
+    from omium.runtime.service import no_welcome
+
+    began_s = time.monotonic()
+    # What Ray prints goes elsewhere from here on.
+    stdout = sys.stdout
+
+    def ready(record: ServiceRecord) -> None:
+        _tell_ready(record, as_json=as_json, stream=stdout)
+        if not as_json:
+            say(f"ready after {duration_text(time.monotonic() - began_s)}; Ctrl-C ends it")
+
+    with ray_output_to(settings.data_dir, None):
+        number = asyncio.run(
+            serve_here(settings, dashboard=dashboard, welcome=no_welcome, ready=ready, report=say)
+        )
+    _tell_left(settings, as_json=False)
+    return 128 + number
+
+
+def _detach(settings: Settings, service: dict[str, Any], *, dashboard: bool, as_json: bool) -> int:
+    from omium.cli.detaching import LOG_NAME, detached
+
+    arguments = ["up", "--data-dir", str(settings.data_dir)]
+    for name, value in service.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    if dashboard:
+        arguments.append("--dashboard")
+    say("starting the service in the background")
+    begun = detached(settings, arguments)
+    if isinstance(begun, int):
+        return begun
+    _tell_ready(begun, as_json=as_json)
+    if not as_json:
+        log = settings.data_dir / LOG_NAME
+        say(f"process {begun.pid}, log {log}; see: omium status; end it with: omium down")
+    return 0
+
+
+def _tell_ready(record: ServiceRecord, *, as_json: bool, stream: TextIO | None = None) -> None:
+    if as_json:
+        out_json({"type": "service", **_record_json(record)}, stream=stream)
+        return
+    out(f"Omium serves at {record.address}", stream)
+    if record.dashboard:
+        out(f"Ray's dashboard: {record.dashboard} (token {record.ray_token})", stream)
+
+
+def _record_json(record: ServiceRecord) -> dict[str, Any]:
+    return msgspec.to_builtins(record)
+
+
+def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Whether the service runs, where, and what it does.
+
+    Examples:
+
+      omium status
+      omium status --json
+    """
+    settings = load_settings({"data_dir": data_dir})
+    record = live_service(settings.data_dir)
+    with opened_if_any(settings) as records:
+        counts = records.journal.counts() if records is not None else {}
+    view = asyncio.run(_runtime_view(settings)) if record is not None else None
+    replicas = _replicas(record) if record is not None else []
+    if as_json:
+        out_json(_status_json(record, counts, view, replicas))
+        return
+    if record is None:
+        out(f"no service uses {settings.data_dir}")
+    else:
+        uptime_s = time.time() - record.started_ms / 1000
+        out(f"address     {record.address}")
+        out(f"process     {record.pid}, up for {duration_text(uptime_s)}")
+        if record.dashboard:
+            out(f"dashboard   {record.dashboard} (token {record.ray_token})")
+        out(f"replicas    {len(replicas)} of the HTTP API")
+        out(f"workers     {_workers_text(view)}")
+        if view is not None:
+            out(f"gateway     {view.gateway_url or 'away'}")
+    out(f"executions  {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none yet'}")
+
+
+def _status_json(
+    record: ServiceRecord | None,
+    counts: dict[Status, int],
+    view: RuntimeView | None,
+    replicas: list[int],
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"running": record is not None, "executions": counts}
+    if record is None:
+        return told
+    told |= {
+        **_record_json(record),
+        "uptime_s": round(time.time() - record.started_ms / 1000, 1),
+        "replicas": [{"pid": pid} for pid in replicas],
+        "coordinator": {"pid": view.pid} if view is not None else None,
+        "gateway": None,
+        "workers": None,
+    }
+    if view is not None:
+        if view.gateway_url:
+            told["gateway"] = {"url": view.gateway_url, "pid": view.gateway_pid}
+        told["workers"] = [msgspec.to_builtins(worker) for worker in view.workers]
+    return told
+
+
+def _workers_text(view: RuntimeView | None) -> str:
+    if view is None:
+        return "unknown: the coordinator does not answer"
+    attempts = sum(worker.attempts for worker in view.workers)
+    return f"{len(view.workers)}, at work on {counted(attempts, 'attempt')}"
+
+
+async def _runtime_view(settings: Settings) -> RuntimeView | None:
+    """What the coordinator says; None while it does not answer."""
+    from omium.actors.client import Client
+    from omium.clock import SystemClock
+    from omium.storage.blobs import open_blob_store
+
+    endpoint = live_endpoint(settings.data_dir)
+    if endpoint is None:
+        return None
+    client = Client(
+        (endpoint.host, endpoint.port),
+        bytes.fromhex(endpoint.secret),
+        # What is asked takes no blobs.
+        blobs=open_blob_store("memory://"),
+        clock=SystemClock(),
+    )
+    client.open()
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            return await client.runtime()
+    except (TimeoutError, OmiumError):
+        return None
+    finally:
+        await client.close()
+
+
+def _replicas(record: ServiceRecord) -> list[int]:
+    """The processes of the HTTP API that the service started on this machine."""
+    process = process_of(record)
+    if process is None:
+        return []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [
+            one.pid
+            for one in process.children(recursive=True)
+            if _title(one).startswith(REPLICA_TITLE)
+        ]
+    return []
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def down(
+    force: Annotated[
+        bool, typer.Option("--force", help="Kill it: running steps are cut off.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """End the service and wait until it has ended; says what goes on with the next start.
+
+    Examples:
+
+      omium down
+      omium down --force
+    """
+    settings = load_settings({"data_dir": data_dir})
+    record = live_service(settings.data_dir)
+    process = process_of(record) if record is not None else None
+    if record is None or process is None:
+        if is_owned(settings.data_dir):
+            raise Conflict(
+                f"{str(settings.data_dir)!r} is in use, but not by a service that is ready: "
+                "wait for it, or end it where it was started"
+            )
+        say(f"no service uses {settings.data_dir}")
+    elif force:
+        _kill(process)
+        withdraw(settings.data_dir, record)
+    else:
+        say(f"ending the service at {record.address}")
+        limit_s = settings.service.grace_s + DOWN_MARGIN_S
+        _terminate(record, process, limit_s)
+    _tell_left(settings, as_json=as_json, ended=record is not None)
+
+
+def _terminate(record: ServiceRecord, process: psutil.Process, limit_s: float) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+    deadline_s = time.monotonic() + limit_s
+    # Not psutil's own wait, which waits for whoever has to bury a zombie too.
+    while process_of(record) is not None:
+        if time.monotonic() > deadline_s:
+            raise Unavailable(
+                f"process {process.pid} did not end within {limit_s:g} s; --force kills it"
+            )
+        time.sleep(POLL_S)
+
+
+def _kill(process: psutil.Process) -> None:
+    from omium.runtime.local_ray import end_by_force, sweep
+
+    end_by_force(process)
+    sweep()
+
+
+def _tell_left(settings: Settings, *, as_json: bool, ended: bool = True) -> None:
+    """Say what an ended service left unfinished."""
+    with opened_if_any(settings) as records:
+        counts = records.journal.counts() if records is not None else {}
+    left = sum(counts.get(name, 0) for name in ("queued", "running"))
+    paused = counts.get("paused", 0)
+    if as_json:
+        out_json({"ended": ended, "resumable": left, "paused": paused})
+        return
+    if left:
+        say(f"{counted(left, 'execution')} unfinished: `omium up` goes on with them")
+    elif ended:
+        say("nothing was left unfinished")
+    if paused:
+        say(f"{counted(paused, 'execution')} paused: `omium ps --status paused` lists them")

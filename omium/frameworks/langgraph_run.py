@@ -1,0 +1,128 @@
+"""Graphs: taken from an entrypoint, put under the journal, resumed, and run.
+
+Graphs run on a loop beside the worker's. Supersteps are steps; a graph goes on
+from its latest checkpoint by thread id (see ADR 0012).
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from omium.errors import AgentError, EntrypointError
+from omium.frameworks.entrypoints import load_entrypoint, wanted_arguments
+from omium.frameworks.langgraph_journal import JournalSaver, JournalWatch
+from omium.frameworks.langgraph_places import Places
+from omium.frameworks.langgraph_tools import ToolJournal, journaled
+from omium.frameworks.loop_thread import CallerLoop, LoopThread
+from omium.frameworks.protocol import Session
+from omium.types import Json
+
+OUTPUT_KEYS = ("output", "structured_response")
+"""Keys of a graph's final state that are the agent's output, where the state has one of them."""
+
+_LOOP = LoopThread("omium-langgraph")
+"""One for all graphs of a process: LangChain shares its HTTP clients between models."""
+
+_ASKS_A_PERSON = "it interrupts itself to ask a person, and a worker has none"
+
+
+async def run_graph(session: Session) -> Json:
+    """Run the assigned agent's graph from its last checkpoint to its output."""
+    loop = CallerLoop()
+    return await _LOOP.run(lambda: _run(session, loop))
+
+
+async def _run(session: Session, loop: CallerLoop) -> Json:
+    assignment = session.assignment
+    entrypoint = assignment.agent.entrypoint
+    assert entrypoint is not None
+    graph, given = await _graph_of(session, entrypoint)
+    places = Places()
+    session.locate_by(places.here)
+    thread = f"{assignment.execution_id}/{assignment.agent.name}"
+    saver = JournalSaver(session, loop, places, thread)
+    graph.checkpointer = saver
+    tools = ToolJournal(
+        session=session,
+        loop=loop,
+        idempotent=frozenset(t.name for t in assignment.workflow.tools if t.idempotent),
+        serde=saver.serde,
+    )
+    config: Any = {
+        "configurable": {"thread_id": thread},
+        "callbacks": [JournalWatch(places, saver)],
+    }
+    with journaled(tools):
+        final = await graph.ainvoke(given if saver.empty else None, config, durability="sync")
+    if saver.interrupted:
+        raise EntrypointError(entrypoint, _ASKS_A_PERSON)
+    return _output(assignment.agent.name, final)
+
+
+async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
+    """The user's graph, compiled, as a copy that this attempt may change; and its input.
+
+    The entrypoint is a graph, or a function that makes one. One that returns a graph alone has
+    the execution's inputs and the outputs of the agents before it as the graph's input, by name.
+    Raises ``EntrypointError``.
+    """
+    assignment = session.assignment
+    built: Any = load_entrypoint(entrypoint, assignment.import_paths, ready=(StateGraph, Pregel))
+    if not isinstance(built, StateGraph | Pregel):
+        built = await _made(session, entrypoint, built)
+    given: Any = {**assignment.inputs, **assignment.outputs}
+    if isinstance(built, tuple) and len(built) == 2:
+        built, given = built
+    if isinstance(built, StateGraph):
+        try:
+            built = built.compile()
+        except Exception as error:
+            reason = f"compiling the graph raised {type(error).__name__}: {error}"
+            raise EntrypointError(entrypoint, reason) from error
+    if not isinstance(built, Pregel):
+        raise EntrypointError(
+            entrypoint,
+            f"it returned a {type(built).__name__}, expected a graph, or a graph and its input",
+        )
+    if built.interrupt_before_nodes or built.interrupt_after_nodes:
+        raise EntrypointError(entrypoint, _ASKS_A_PERSON)
+    # The user may share a graph between executions, each with a checkpointer of its own.
+    return copy.copy(built), given
+
+
+async def _made(session: Session, entrypoint: str, build: Callable[..., Any]) -> Any:
+    assignment = session.assignment
+    wanted = wanted_arguments(
+        entrypoint, build, {"inputs": assignment.inputs, "outputs": assignment.outputs}
+    )
+    try:
+        built = build(**wanted)
+        return await built if inspect.isawaitable(built) else built
+    except Exception as error:
+        reason = f"building the graph raised {type(error).__name__}: {error}"
+        raise EntrypointError(entrypoint, reason) from error
+
+
+def _output(agent: str, final: Any) -> Json:
+    """What an agent hands on of its graph's final state, as JSON."""
+    if isinstance(final, BaseModel) and not isinstance(final, BaseMessage):
+        final = dict(final)
+    if isinstance(final, dict):
+        named = [key for key in OUTPUT_KEYS if final.get(key) is not None]
+        final = final[named[0]] if named else final
+    try:
+        return to_jsonable_python(final)
+    except ValueError as error:
+        raise AgentError(
+            f"the final state of agent {agent!r} cannot be written as JSON: {error}; give the "
+            "graph an output_schema, or its state a key 'output'"
+        ) from error

@@ -1,0 +1,218 @@
+"""What the processes of a runtime are told, made from the settings.
+
+Whoever starts them (a driver, a service, the host of a deployment) tells them the same things
+in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from pydantic import SecretStr
+
+from omium.actors.ray_edge import RuntimeConfig
+from omium.actors.supervision import Limits
+from omium.actors.workforce import SupervisorSettings
+from omium.config import Settings, environment
+from omium.definitions import Workflow
+from omium.errors import ConfigError, CorruptRecord
+from omium.frameworks.registry import require
+from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
+from omium.llm.router import RouterSettings, local_path
+from omium.serve.api import ApiSettings
+from omium.storage.blobs import S3Options
+from omium.storage.private_file import kept
+
+HOST = "127.0.0.1"
+PEPPER_NAME = "pepper"
+IDENTITY_NAME = "identity.json"
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """By what the parts of a runtime find and know one another: its id, two ports, the
+    coordinator's secret (hexadecimal) and the gateway's key."""
+
+    runtime_id: str
+    coordinator_port: int
+    gateway_port: int
+    secret: str
+    api_key: str
+
+    def __repr__(self) -> str:
+        return f"Identity({self.runtime_id})"
+
+
+def new_identity(runtime_id: str) -> Identity:
+    """An identity for one start of a runtime, with ports that are free now."""
+    coordinator_port, gateway_port = free_ports(2)
+    return Identity(
+        runtime_id=runtime_id,
+        coordinator_port=coordinator_port,
+        gateway_port=gateway_port,
+        secret=secrets.token_hex(32),
+        api_key=f"omium-{secrets.token_hex(16)}",
+    )
+
+
+def kept_identity(data_dir: Path, runtime_id: str) -> Identity:
+    """The identity that stays with a data directory, made with the first start on it.
+
+    Raises ``CorruptRecord``, ``StorageUnwritable`` and ``StorageFull``.
+    """
+    path = data_dir / IDENTITY_NAME
+    content = kept(path, lambda: msgspec.json.encode(new_identity(runtime_id)))
+    try:
+        return msgspec.json.decode(content, type=Identity)
+    except msgspec.DecodeError as error:
+        raise CorruptRecord(str(path), str(error)) from error
+
+
+def pepper_of(data_dir: Path) -> bytes:
+    """The 32 bytes that API keys are hashed with, made with the first start on a data directory.
+
+    Without them no stored key is worth anything. Raises ``CorruptRecord``,
+    ``StorageUnwritable`` and ``StorageFull``.
+    """
+    path = data_dir / PEPPER_NAME
+    pepper = kept(path, lambda: secrets.token_bytes(32))
+    if len(pepper) != 32:
+        raise CorruptRecord(str(path), f"{len(pepper)} bytes instead of 32")
+    return pepper
+
+
+def runtime_config(
+    settings: Settings, identity: Identity, *, host: str, scratch_dir: Path
+) -> RuntimeConfig:
+    """What every process of a runtime is told. This process is its driver."""
+    return RuntimeConfig(
+        runtime_id=identity.runtime_id,
+        host=host,
+        coordinator_port=identity.coordinator_port,
+        gateway_port=identity.gateway_port,
+        secret=bytes.fromhex(identity.secret),
+        api_key=identity.api_key,
+        data_dir=settings.data_dir,
+        scratch_dir=scratch_dir,
+        blobs_url=settings.blobs,
+        s3=s3_options(settings),
+        capacity=settings.pool.capacity,
+        driver_pid=os.getpid(),
+        faults=settings.faults,
+        webhook_hosts=settings.service.webhook_hosts,
+    )
+
+
+def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
+    """What the HTTP API of a runtime is told. Raises ``StorageUnwritable`` and the like."""
+    return ApiSettings(
+        pepper=pepper_of(settings.data_dir),
+        import_paths=(str(settings.service.app_dir or Path.cwd()),),
+        modules=settings.service.modules,
+        webhook_hosts=settings.service.webhook_hosts,
+        model=settings.model,
+        models=tuple(f"local/{name}" for name in settings.models),
+        check=WorkflowCheck(settings),
+        gateway_url=config.gateway_url,
+        gateway_key=config.api_key,
+    )
+
+
+@dataclass(frozen=True)
+class WorkflowCheck:
+    """``check_workflow`` with the settings of the service: crosses to the API's processes."""
+
+    settings: Settings = field(repr=False)
+
+    def __call__(self, workflow: Workflow, model: str | None) -> None:
+        check_workflow(workflow, self.settings, model)
+
+
+def supervisor_settings(
+    settings: Settings, *, gateway_url: str, awake_from_ms: int, warm: Mapping[str, int]
+) -> SupervisorSettings:
+    """What the coordinator's supervisor is told."""
+    pool = settings.pool
+    return SupervisorSettings(
+        gateway_url=gateway_url,
+        awake_from_ms=awake_from_ms,
+        heartbeat_timeout_s=pool.heartbeat_timeout_s,
+        start_timeout_s=pool.start_timeout_s,
+        warm=warm,
+        limits=Limits(workers_max=pool.workers_max),
+    )
+
+
+def check_workflow(workflow: Workflow, settings: Settings, model: str | None) -> None:
+    """Check what a workflow needs before anything is started: its frameworks are installed and
+    its models can be reached or loaded. Raises ``ConfigError`` or ``NotFound``."""
+    router = router_settings(settings)
+    for agent in workflow.agents:
+        require(agent.framework)
+        name = model or workflow.model_of(agent) or settings.model
+        if name is None:
+            if agent.framework == "python":
+                continue
+            raise ConfigError(f"agent {agent.name!r} names no model: set one, or use --model")
+        route = resolve(name, providers=router.providers, local_models=router.local_models)
+        if isinstance(route, LocalRoute):
+            path = local_path(route, router.models_directory)
+            if not path.is_file():
+                raise ConfigError(
+                    f"the file of model {name!r} is not here ({path}): run `omium models pull`"
+                )
+
+
+def router_settings(settings: Settings) -> RouterSettings:
+    """What the router is told: providers with their keys, local models, sizes."""
+    providers: dict[str, Provider] = {
+        "openai": openai_provider(
+            api_key=settings.openai_api_key, base_url=settings.openai_base_url
+        )
+    }
+    for name, provider in settings.providers.items():
+        key = environment(provider.api_key_env) if provider.api_key_env else None
+        providers[name] = Provider(
+            name=name,
+            base_url=provider.base_url,
+            api_key=SecretStr(key) if key else None,
+            api_key_env=provider.api_key_env,
+            timeout_s=provider.timeout_s,
+            headers=provider.headers,
+        )
+    return RouterSettings(
+        providers=providers,
+        local_models={name: model.path for name, model in settings.models.items()},
+        models_directory=settings.models_dir,
+        ctx_tokens=settings.embedded.ctx_tokens,
+        threads=settings.embedded.threads,
+        slots=settings.embedded.slots,
+    )
+
+
+def s3_options(settings: Settings) -> S3Options:
+    s3 = settings.s3
+    return S3Options(
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key.get_secret_value() if s3.secret_key is not None else None,
+        allow_http=s3.allow_http,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now. Held together, so that they differ."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()

@@ -1,0 +1,137 @@
+"""The host of a runtime that nobody drives: a detached actor on the cluster's head node.
+
+For ``serve deploy`` and KubeRay, where there is no ``omium up``. It starts coordinator and
+gateway as detached actors and tells the replicas of the ingress where they are. What they know
+one another by is kept in the data directory, so a host, a coordinator or a gateway that is
+started again, and one of the next cluster on that directory, has the same address and secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
+from omium.clock import SystemClock
+from omium.config import ServiceSettings, Settings, load_settings
+from omium.errors import OmiumError, StorageUnwritable, Unavailable
+from omium.serve.api import ApiSettings
+from omium.serve.composition import (
+    api_settings,
+    kept_identity,
+    router_settings,
+    runtime_config,
+    supervisor_settings,
+)
+from omium.serve.ray_edge import GatewayActor
+
+log = logging.getLogger(__name__)
+
+NAME = "omium-host"
+HEAD = {"node:__internal_head__": 0.001}
+"""What Ray gives the head node only: the data directory is there, across restarts of the host."""
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostArguments:
+    """The settings that a deployment was given, as names and plain values, and those about the
+    ingress among them."""
+
+    settings: dict[str, Any]
+    service: ServiceSettings
+
+    @classmethod
+    def of(cls, args: dict[str, Any]) -> HostArguments:
+        """Check ``args`` here, before anything is started. Raises ``ConfigError``."""
+        return cls(settings=dict(args), service=load_settings(args).service)
+
+
+class Host:
+    """The host's process. ``describe`` is what it is for."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = load_settings(settings)
+        self._started = asyncio.get_running_loop().create_task(self._start())
+
+    async def describe(self) -> tuple[RuntimeConfig, ApiSettings]:
+        """Where the runtime is, once it answers. Raises what kept it from starting."""
+        return await asyncio.shield(self._started)
+
+    async def _start(self) -> tuple[RuntimeConfig, ApiSettings]:
+        settings = self._settings
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StorageUnwritable(str(settings.data_dir), error.strerror or str(error)) from error
+        identity = kept_identity(settings.data_dir, SystemClock().new_id("rt"))
+        scratch = Path(tempfile.gettempdir()) / f"omium-{identity.runtime_id}"
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        config = runtime_config(
+            settings, identity, host=ray.util.get_node_ip_address(), scratch_dir=scratch
+        )
+        await _parts(settings, config)
+        return config, api_settings(settings, config)
+
+
+async def _parts(settings: Settings, config: RuntimeConfig) -> None:
+    """Start coordinator and gateway beside this process, unless they are there."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    supervisor = supervisor_settings(
+        settings, gateway_url=config.gateway_url, awake_from_ms=0, warm=settings.warm_pool
+    )
+    name = f"omium-{config.runtime_id}"
+    coordinator: Any = CoordinatorActor
+    gateway: Any = GatewayActor
+    for actor, suffix, told in (
+        (coordinator, "coordinator", supervisor),
+        (gateway, "gateway", router_settings(settings)),
+    ):
+        part = actor.options(
+            name=f"{name}-{suffix}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            scheduling_strategy=here,
+        ).remote(config, told)
+        await _answer(part.ready.remote())
+
+
+async def described(arguments: HostArguments) -> tuple[RuntimeConfig, ApiSettings]:
+    """What the cluster's host says, which is started where there is none. Raises what kept the
+    runtime from starting, and ``Unavailable``."""
+    actor: Any = ray.remote(Host)
+    host = actor.options(
+        name=NAME,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=TRIES,
+        num_cpus=0,
+        resources=HEAD,
+    ).remote(arguments.settings)
+    try:
+        return await _answer(host.describe.remote())
+    except OmiumError:
+        # With the next try it is told anew: settings may have been mended meanwhile.
+        ray.kill(host)
+        raise
+
+
+async def _answer(reference: Any) -> Any:
+    try:
+        return await reference
+    except RayTaskError as error:
+        cause = error.cause
+        raise cause if isinstance(cause, OmiumError) else error from None
+    except RayActorError as error:
+        raise Unavailable(f"an actor of the runtime did not start: {error}") from error
