@@ -17,7 +17,8 @@ from tenacity import (
     RetryCallState,
     retry_if_exception_type,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from omium.client.problems import error_of, is_passing
@@ -152,7 +153,7 @@ def _pause(state: RetryCallState) -> float:
     return _GROWING(state)
 
 
-_GROWING = wait_exponential_jitter(initial=PAUSE_S, max=PAUSE_S_MAX, jitter=PAUSE_S)
+_GROWING = wait_exponential(multiplier=PAUSE_S, max=PAUSE_S_MAX) + wait_random(0, PAUSE_S)
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
