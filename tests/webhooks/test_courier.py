@@ -25,6 +25,7 @@ from omium.storage.replica import Replica
 from omium.types import TenantId
 from omium.webhooks.records import EVENTS, Delivery, EventName, Secret, Webhook, delivery_of
 from omium.webhooks.signing import secret_of
+from tests.actors.gates import gate
 from tests.actors.stage import WAIT_S, Stage, agent, stage, workflow
 from tests.webhooks.receiver import HOST, OK, SILENCE, receiving, status
 
@@ -67,7 +68,6 @@ async def settled(client: Client, count: int = 1, webhook: str = "wh_1") -> list
             found = await log(client, webhook)
             if len(found) >= count and all(d.state != "pending" for d in found):
                 return found
-            await asyncio.sleep(0.01)
 
 
 def outbox_of(s: Stage) -> list[Any]:
@@ -114,32 +114,33 @@ async def test_a_completed_execution_is_told_and_signed(tmp_path: Path) -> None:
 async def test_failures_pauses_and_cancellations_are_told_to_who_wants_them(
     tmp_path: Path,
 ) -> None:
-    async with receiving() as receiver, telling(tmp_path) as s:
-        kinds: tuple[EventName, ...] = (
-            "execution.failed",
-            "execution.paused",
-            "execution.cancelled",
-        )
-        await subscribe(s.client, receiver.url, *kinds)
-        completed = await s.do()
-        await s.result(completed)
-        failed = await s.do({"fail": "it broke"})
-        await s.journal(failed)
-        waiting = await s.do({"hold": "told"})
-        await s.until(waiting, "attempt.started")
-        await s.client.interrupt(waiting, detail="hold on")
-        await s.client.cancel(waiting, by="Ann")
-        messages = await receiver.got(3)
-        told = {m.data["type"]: m.data for m in messages}
-        assert sorted(told) == sorted(kinds)
-        assert told["execution.failed"]["failure"]["message"]
-        assert told["execution.failed"]["execution"] == failed
-        assert "traceback" not in told["execution.failed"]["failure"]
-        assert told["execution.paused"]["pause"]["detail"] == "hold on"
-        assert told["execution.paused"]["status"] == "paused"
-        assert told["execution.cancelled"]["cancelled_by"] == "Ann"
-        await settled(s.client, 3)
-        assert len(receiver.messages) == 3
+    with gate() as held:
+        async with receiving() as receiver, telling(tmp_path) as s:
+            kinds: tuple[EventName, ...] = (
+                "execution.failed",
+                "execution.paused",
+                "execution.cancelled",
+            )
+            await subscribe(s.client, receiver.url, *kinds)
+            completed = await s.do()
+            await s.result(completed)
+            failed = await s.do({"fail": "it broke"})
+            await s.journal(failed)
+            waiting = await s.do({"hold": held.name})
+            await held.reached()
+            await s.client.interrupt(waiting, detail="hold on")
+            await s.client.cancel(waiting, by="Ann")
+            messages = await receiver.got(3)
+            told = {m.data["type"]: m.data for m in messages}
+            assert sorted(told) == sorted(kinds)
+            assert told["execution.failed"]["failure"]["message"]
+            assert told["execution.failed"]["execution"] == failed
+            assert "traceback" not in told["execution.failed"]["failure"]
+            assert told["execution.paused"]["pause"]["detail"] == "hold on"
+            assert told["execution.paused"]["status"] == "paused"
+            assert told["execution.cancelled"]["cancelled_by"] == "Ann"
+            await settled(s.client, 3)
+            assert len(receiver.messages) == 3
 
 
 async def test_what_fails_first_is_tried_again_under_the_same_id(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ async def test_a_webhook_that_is_deleted_is_told_nothing_more(tmp_path: Path) ->
         await receiver.got(1)
         async with asyncio.timeout(WAIT_S):
             while not await log(s.client):
-                await asyncio.sleep(0.01)
+                pass
         assert len(outbox_of(s)) == 1
         await s.client.delete_record("webhook", "wh_1")
         assert outbox_of(s) == [] and await log(s.client) == []
@@ -334,7 +335,7 @@ async def test_the_log_is_bounded(tmp_path: Path) -> None:
         found = await settled(s.client)
         async with asyncio.timeout(WAIT_S):
             while outbox_of(s):
-                await asyncio.sleep(0.01)
+                await s.client.runtime()
         assert len(found) <= 5 + 50 + 2 * QUICK.per_webhook_max
         # Each try is told, whatever of it is kept.
         assert len({m.id for m in receiver.messages}) == 120
