@@ -95,6 +95,7 @@ class Courier:
         self._of_lane: Counter[Lane] = Counter()
         self._of_tenant: Counter[TenantId] = Counter()
         self._tries: Counter[Lane] = Counter()
+        self._resting: set[Lane] = set()
         self._stopped = False
 
     def start(self) -> None:
@@ -116,11 +117,7 @@ class Courier:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            try:
-                self._send_due()
-            except OmiumError:
-                # It is tried again in a while: what is damaged or locked may be mended.
-                log.exception("the outbox cannot be read")
+            self._send_due()
             wait_s = None if self._outbox.is_empty else LOOK_S
             try:
                 async with asyncio.timeout(wait_s):
@@ -134,10 +131,17 @@ class Courier:
         now_ms = self._clock.now_ms()
         for lane in self._outbox.lanes(now_ms):
             room = self._room(lane)
-            if room <= 0:
+            if room <= 0 or lane in self._resting:
                 continue
             # Those under way are still in the outbox, and as many as they are they come first.
-            rows = self._outbox.due(lane, now_ms, self._of_lane[lane] + room)
+            try:
+                rows = self._outbox.due(lane, now_ms, self._of_lane[lane] + room)
+            except OmiumError:
+                # One that is damaged keeps nobody else's waiting.
+                log.exception("what is due for %s cannot be read", lane[1])
+                self._resting.add(lane)
+                self._later(self._resting.discard, lane)
+                continue
             for row in [r for r in rows if (lane, r.id) not in self._held][:room]:
                 self._hold(lane, row)
                 task = asyncio.create_task(self._deliver(lane, row))
@@ -193,7 +197,9 @@ class Courier:
             delays_s=self._settings.delays_s,
         )
         if after.state == "given_up":
-            log.warning("gave delivery %s to %s up: %s", row.id, row.webhook, after.error)
+            log.warning(
+                "gave delivery %s to %s up: tried %d times", row.id, row.webhook, after.attempts
+            )
         return _command(row.tenant, after, drop=drop)
 
     def _write(self, lane: Lane, row: OutboxRow, command: WriteDelivery) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import httpx
 
 from omium.errors import InputError
 from omium.webhooks.decisions import Answer
-from omium.webhooks.targets import Allowed, Target, reachable, target
+from omium.webhooks.targets import ADDRESSES_MAX, Allowed, Target, reachable, target
 
 TIMEOUT_S = 10.0
 RESOLVERS = 8
@@ -36,9 +37,12 @@ class Post:
         *,
         timeout_s: float = TIMEOUT_S,
         resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """``tls`` says whose certificates are believed; the public authorities' if nothing."""
         self._allow = allow
         self._timeout_s = timeout_s
+        self._tls = tls
         self._resolve = resolve or self._ask_system
         self._http: asyncio.Future[httpx.AsyncClient] | None = None
         # Its own, since the system's resolver may keep a thread for longer than anybody waits.
@@ -69,27 +73,22 @@ class Post:
         self, aim: Target, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, float]:
         http = await self._client()
-        address = reachable(aim, await self._resolve(aim.host, aim.port), self._allow)
-        place = f"[{address}]" if ":" in address else address
-        request = http.build_request(
-            "POST",
-            f"{aim.scheme}://{place}:{aim.port}{aim.path}",
-            content=body,
-            headers={
-                **headers,
-                "host": aim.authority,
-                "content-type": "application/json",
-                "user-agent": USER_AGENT,
-                "connection": "close",
-            },
-            # The certificate must be the host's, though its address is what is connected to.
-            extensions={"sni_hostname": aim.host.rstrip(".")},
-        )
-        response = await http.send(request, stream=True)
-        try:
-            return response.status_code, _seconds(response.headers.get("retry-after", ""))
-        finally:
-            await response.aclose()
+        addresses = reachable(aim, await self._resolve(aim.host, aim.port), self._allow)
+        failure: httpx.TransportError | None = None
+        for address in addresses:
+            request = _request(http, aim, address, headers, body)
+            try:
+                response = await http.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                # Nothing was sent. A host may be out of reach by one protocol and not the other.
+                failure = error
+                continue
+            try:
+                return response.status_code, _seconds(response.headers.get("retry-after", ""))
+            finally:
+                await response.aclose()
+        assert failure is not None, "a name without addresses is not reachable"
+        raise failure
 
     async def close(self) -> None:
         if self._threads is not None:
@@ -104,14 +103,23 @@ class Post:
         """Made when it is first needed, and in a thread: reading certificates takes its time."""
         if self._http is None:
             self._http = asyncio.ensure_future(asyncio.to_thread(self._made))
-        return await asyncio.shield(self._http)
+        try:
+            return await asyncio.shield(self._http)
+        except Exception:
+            self._http = None
+            raise
 
     def _made(self) -> httpx.AsyncClient:
         # A connection that is kept is found again by its address, whosever certificate was
         # shown there: so none is kept.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        timeout = httpx.Timeout(self._timeout_s, connect=self._timeout_s / ADDRESSES_MAX)
         return httpx.AsyncClient(
-            timeout=self._timeout_s, trust_env=False, follow_redirects=False, limits=limits
+            verify=self._tls if self._tls is not None else True,
+            timeout=timeout,
+            trust_env=False,
+            follow_redirects=False,
+            limits=limits,
         )
 
     async def _ask_system(self, host: str, port: int) -> Sequence[str]:
@@ -121,6 +129,26 @@ class Post:
             self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         )
         return [str(address[0]) for *_, address in found]
+
+
+def _request(
+    http: httpx.AsyncClient, aim: Target, address: str, headers: Mapping[str, str], body: bytes
+) -> httpx.Request:
+    place = f"[{address}]" if ":" in address else address
+    return http.build_request(
+        "POST",
+        f"{aim.scheme}://{place}:{aim.port}{aim.path}",
+        content=body,
+        headers={
+            **headers,
+            "host": aim.authority,
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            "connection": "close",
+        },
+        # The certificate must be the host's, though its address is what is connected to.
+        extensions={"sni_hostname": aim.host.rstrip(".")},
+    )
 
 
 def _told(status: int) -> str:

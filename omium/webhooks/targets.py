@@ -19,6 +19,7 @@ from omium.errors import ConfigError, InputError
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 URL_CHARS_MAX = 2_000
+ADDRESSES_MAX = 3
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"[!-~]*")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -122,11 +123,11 @@ def _target(url: str, parts: SplitResult, port: int | None) -> Target:
     return Target(scheme=parts.scheme, host=host, port=port or usual, path=path)
 
 
-def reachable(aim: Target, addresses: Sequence[str], allow: Allowed) -> str:
-    """The address to connect to, of those that the host's name stands for.
+def reachable(aim: Target, addresses: Sequence[str], allow: Allowed) -> list[str]:
+    """The addresses to connect to, of those that the host's name stands for, in their order.
 
-    All of them must be allowed, and the one that is returned is connected to: a name that means
-    something else the next time it is asked gains nothing. Raises ``InputError``.
+    All must be allowed, and what is returned is connected to: a name that means something else
+    the next time it is asked gains nothing. Raises ``InputError``.
     """
     if not addresses:
         raise InputError(f"{aim.host} has no address")
@@ -137,7 +138,7 @@ def reachable(aim: Target, addresses: Sequence[str], allow: Allowed) -> str:
             raise InputError(f"{aim.host} is no public address")
         if aim.scheme == "http" and not (by_name or allow.address(address)):
             raise InputError(f"{aim.host}: webhooks go to https:// only")
-    return addresses[0]
+    return list(dict.fromkeys(addresses))[:ADDRESSES_MAX]
 
 
 def is_public(address: Address) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -97,10 +98,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*answers: bytes, port: int = 0) -> AsyncIterator[Receiver]:
+async def receiving(
+    *answers: bytes, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver that gives those answers; one that thanks where there are none."""
     receiver = Receiver(answers=list(answers) or [OK])
-    server = await asyncio.start_server(receiver.serve, HOST, port)
+    server = await asyncio.start_server(receiver.serve, HOST, port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

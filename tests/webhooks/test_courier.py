@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from omium.actors.courier import WebhookSettings
 from omium.client.webhooks import verify
 from omium.errors import NotFound, StorageFull
 from omium.execution.events import Request
-from omium.storage.replica import Replica
+from omium.storage.replica import FILE_NAME, Replica
 from omium.types import TenantId
 from omium.webhooks.records import EVENTS, Delivery, EventName, Secret, Webhook, delivery_of
 from omium.webhooks.signing import secret_of
@@ -376,6 +377,28 @@ async def test_a_full_disk_delays_the_log_and_sends_nothing_twice(tmp_path: Path
         assert failed == 3
         assert (delivery.state, delivery.attempts) == ("delivered", 2)
         assert len(receiver.messages) == 2
+
+
+async def test_what_is_damaged_keeps_nobody_elses_waiting(tmp_path: Path) -> None:
+    async with receiving() as gone:
+        pass
+    async with receiving() as receiver, telling(tmp_path, delays_s=(3_600.0,)) as s:
+        await subscribe(s.client, gone.url, name="wh_damaged")
+        await s.result(await s.do())
+        async with asyncio.timeout(WAIT_S):
+            while not await log(s.client, "wh_damaged"):
+                pass
+        await s.runtime.stop_coordinator()
+        raw = sqlite3.connect(tmp_path / FILE_NAME)
+        raw.execute("UPDATE outbox SET due_ms = 1")
+        raw.commit()
+        raw.close()
+        await s.runtime.start_coordinator()
+        await subscribe(s.client, receiver.url)
+        execution = await s.do()
+        await s.result(execution)
+        (message,) = await receiver.got(1)
+        assert message.data["execution"] == execution
 
 
 async def test_who_has_no_webhooks_adds_nothing(tmp_path: Path) -> None:

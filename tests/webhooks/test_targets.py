@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omium.errors import ConfigError, InputError
-from omium.webhooks.targets import allowed, reachable, target
+from omium.webhooks.targets import ADDRESSES_MAX, allowed, reachable, target
 
 NOBODY = allowed(())
 LISTED = allowed(["hooks.internal", "*.corp.example", "127.0.0.1", "10.0.0.0/8", "fd00::/8"])
@@ -87,12 +87,13 @@ def test_a_url_is_taken_apart() -> None:
     ],
 )
 def test_what_is_listed_is_reached(url: str, address: str) -> None:
-    assert reachable(target(url, LISTED), [address], LISTED) == address
+    assert reachable(target(url, LISTED), [address], LISTED) == [address]
 
 
 def test_all_that_a_name_stands_for_is_checked() -> None:
     aim = target("https://example.com/", NOBODY)
-    assert reachable(aim, [PUBLIC, "2606:4700::1"], NOBODY) == PUBLIC
+    assert reachable(aim, [PUBLIC, "2606:4700::1"], NOBODY) == [PUBLIC, "2606:4700::1"]
+    assert len(reachable(aim, [f"8.8.8.{n // 2}" for n in range(20)], NOBODY)) == ADDRESSES_MAX
     for addresses in (["127.0.0.1"], [PUBLIC, "10.0.0.1"], ["fe80::1%2"], ["::"], ["what"], []):
         with pytest.raises(InputError):
             reachable(aim, addresses, NOBODY)
@@ -103,7 +104,7 @@ def test_a_listing_of_names_is_exact() -> None:
         with pytest.raises(InputError):
             target(f"http://{host}/", LISTED)
     aim = target("https://hooks.internal./", LISTED)
-    assert reachable(aim, ["127.0.0.5"], LISTED) == "127.0.0.5"
+    assert reachable(aim, ["127.0.0.5"], LISTED) == ["127.0.0.5"]
 
 
 @pytest.mark.parametrize("host", ["", "*", "*.", "a b", "http://a", "10.0.0.1/8", "a/8"])
