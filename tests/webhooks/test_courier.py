@@ -20,7 +20,7 @@ import pytest
 from omium.actors.client import Client
 from omium.actors.courier import WebhookSettings
 from omium.client.webhooks import verify
-from omium.errors import NotFound, StorageFull
+from omium.errors import Conflict, NotFound, StorageFull
 from omium.execution.events import Request
 from omium.storage.replica import FILE_NAME, Replica
 from omium.types import TenantId
@@ -170,6 +170,19 @@ async def test_in_the_end_it_is_given_up_and_can_be_sent_again(tmp_path: Path) -
         assert len({m.id for m in messages}) == 1
         (again,) = await settled(s.client)
         assert (again.state, again.attempts) == ("delivered", 1)
+
+
+async def test_what_is_being_delivered_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with receiving(status(500), SILENCE, OK) as receiver, telling(tmp_path) as s:
+        await subscribe(s.client, receiver.url)
+        await s.result(await s.do())
+        await receiver.got(2)
+        (delivery,) = await log(s.client)
+        with pytest.raises(Conflict, match="is being delivered"):
+            await s.client.redeliver("wh_1", delivery.id)
+        receiver.hang_up()
+        await receiver.got(3)
+        assert [d.state for d in await settled(s.client)] == ["delivered"]
 
 
 async def test_a_redirect_is_no_delivery(tmp_path: Path) -> None:
