@@ -101,6 +101,8 @@ class ServiceSettings(BaseModel):
     working directory) is where definitions that come over HTTP may name code, beside the
     ``modules`` listed here. When the service stops, running steps have ``grace_s`` seconds to
     finish. ``warm`` are the frameworks of which ``pool.spare`` workers are kept ready.
+    ``webhook_hosts`` are what tenants' webhooks may reach beside public hosts by https: names,
+    ``*.name``, addresses and networks. They may be reached by http as well.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,6 +114,7 @@ class ServiceSettings(BaseModel):
     modules: tuple[str, ...] = ()
     grace_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
     warm: tuple[str, ...] = ("python",)
+    webhook_hosts: tuple[str, ...] = ()
 
     @field_validator("app_dir")
     @classmethod

@@ -375,7 +375,13 @@ class Client:
     # ------------------------------------------------------------------ records
 
     async def put_record(
-        self, kind: str, key: str, body: Json, *, expect: int | None = None
+        self,
+        kind: str,
+        key: str,
+        body: Json,
+        *,
+        expect: int | None = None,
+        request: Request | None = None,
     ) -> int:
         """Write a record and return its new version, which counts from 1.
 
@@ -383,9 +389,16 @@ class Client:
         where another one is.
         """
         put = await self._link.call(
-            m.PutRecord(tenant=self._tenant, kind=kind, key=key, body=body, expect=expect)
+            m.PutRecord(
+                tenant=self._tenant,
+                kind=kind,
+                key=key,
+                body=body,
+                expect=expect,
+                request=request,
+            )
         )
-        return put.version
+        return put.version if isinstance(put, m.RecordPut) else put.index
 
     async def delete_record(self, kind: str, key: str, *, expect: int | None = None) -> None:
         """Remove a record. One that is not there is no error, unless a version is expected."""
@@ -405,6 +418,25 @@ class Client:
             m.GetRecords(tenant=self._tenant, kind=kind, prefix=prefix, after=after, limit=limit)
         )
         return list(found.records)
+
+    # ------------------------------------------------------------------ webhooks
+
+    async def redeliver(
+        self, webhook: str, delivery: str, *, request: Request | None = None
+    ) -> None:
+        """Deliver a message to a webhook once more, now. Raises ``NotFound``, and ``Conflict``
+        for one that is being delivered."""
+        await self._link.call(
+            m.Redeliver(tenant=self._tenant, webhook=webhook, delivery=delivery, request=request)
+        )
+
+    async def test_webhook(self, webhook: str, *, request: Request | None = None) -> str:
+        """Deliver a trial message to a webhook; returns the delivery's id. Raises ``NotFound``."""
+        name = self._clock.new_id("test")
+        done = await self._link.call(
+            m.TestWebhook(tenant=self._tenant, webhook=webhook, name=name, request=request)
+        )
+        return f"{done.execution_id if isinstance(done, m.Appended) else name}@0"
 
     # ------------------------------------------------------------------ the runtime
 

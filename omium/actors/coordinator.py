@@ -1,7 +1,8 @@
 """The coordinator: one object that owns a journal, and everything that may be asked of it.
 
 A plain class in an event loop. It takes messages apart and hands them on: ``Committer``
-writes, ``Supervisor`` leases and watches, ``Desk`` serves clients, ``Readers`` follow.
+writes, ``Supervisor`` leases and watches, ``Desk`` serves clients, ``Readers`` follow,
+``Courier`` tells webhooks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from omium.actors import messages as m
 from omium.actors.committer import CommitObserver, CommitResult, Committer
+from omium.actors.courier import Courier, WebhookSettings
 from omium.actors.desk import Desk, answer_of
 from omium.actors.readers import Readers
 from omium.actors.supervision import sinks
@@ -44,6 +46,7 @@ from omium.storage.replica import Replica, Written
 
 CODEC = Codec(m.Messages)
 TICK_S = 0.2
+_STOPPED = ("completed", "failed", "cancelled", "paused")
 
 
 class Coordinator:
@@ -57,6 +60,7 @@ class Coordinator:
         secret: bytes,
         spawner: Spawner,
         settings: SupervisorSettings | None = None,
+        webhooks: WebhookSettings | None = None,
         observer: CommitObserver | None = None,
     ) -> None:
         self._replica = replica
@@ -70,7 +74,8 @@ class Coordinator:
         )
         settings = settings or SupervisorSettings()
         self._supervisor = Supervisor(replica, self._committer, clock, spawner, settings)
-        self._desk = Desk(replica, self._committer, settings.awake_from_ms)
+        self._courier = Courier(replica, self._committer, clock, webhooks or WebhookSettings())
+        self._desk = Desk(replica, self._committer, self._courier, settings.awake_from_ms)
         self._readers = Readers(replica)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -97,6 +102,8 @@ class Coordinator:
             m.CountExecutions: lambda _, message, answer: answer(self._desk.counts(message)),
             m.PutRecord: lambda _, message, answer: self._desk.put_record(message, answer),
             m.GetRecords: lambda _, message, answer: answer(self._desk.records(message)),
+            m.Redeliver: lambda _, message, answer: self._desk.redeliver(message, answer),
+            m.TestWebhook: lambda _, message, answer: self._desk.test_webhook(message, answer),
             m.Deltas: lambda _, message, __: self._readers.tell(message),
             m.GetRuntime: lambda _, __, answer: answer(self.view()),
             m.ReadJournal: lambda _, message, answer: answer_later(
@@ -125,6 +132,7 @@ class Coordinator:
             on_closed=self._closed,
         )
         self._ticker = asyncio.create_task(self._ticks(), name="omium-tick")
+        self._courier.start()
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self, *, end_workers: bool = True) -> None:
@@ -139,6 +147,7 @@ class Coordinator:
             connection.close()
         for task in list(self._tasks):
             task.cancel()
+        await self._courier.stop()
         # Sockets are let go of in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -184,6 +193,8 @@ class Coordinator:
         state = self._replica.state(execution_id)
         if state is None:
             return
+        if state.status in _STOPPED and not self._replica.outbox.is_empty:
+            self._courier.wake()
         self._supervisor.noted(state, entries[-1].epoch)
         if state.status in ("completed", "failed", "cancelled"):
             self._readers.ended(execution_id)

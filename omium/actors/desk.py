@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from omium.actors import messages as m
 from omium.actors.committer import CommitResult, Committer
+from omium.actors.courier import Courier
 from omium.actors.transport import Answer, error_reply
 from omium.definitions import validate_inputs, workflow_from
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
@@ -42,9 +43,12 @@ _Asked: TypeAlias = m.Cancel | m.Interrupt | m.Signal | m.Resume
 class Desk:
     """See the module's docstring."""
 
-    def __init__(self, replica: Replica, committer: Committer, awake_from_ms: int) -> None:
+    def __init__(
+        self, replica: Replica, committer: Committer, courier: Courier, awake_from_ms: int
+    ) -> None:
         self._replica = replica
         self._committer = committer
+        self._courier = courier
         self._awake_from_ms = awake_from_ms
 
     def submit(self, message: m.Submit, answer: Answer) -> None:
@@ -167,8 +171,19 @@ class Desk:
             body=message.body,
             expect=message.expect,
             delete=message.delete,
+            request=message.request,
         )
         self._committer.submit(command, _answering(answer))
+
+    def redeliver(self, message: m.Redeliver, answer: Answer) -> None:
+        """Deliver a webhook's message once more."""
+        if not self._is_repeated(message.tenant, message.request, answer):
+            self._courier.redeliver(message, _answering(answer))
+
+    def test_webhook(self, message: m.TestWebhook, answer: Answer) -> None:
+        """Deliver a trial message to a webhook."""
+        if not self._is_repeated(message.tenant, message.request, answer):
+            self._courier.test(message, _answering(answer))
 
     # ------------------------------------------------------------------ looking
 

@@ -6,7 +6,7 @@ and must then have the effect of being sent once.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -229,7 +229,7 @@ class ReadJournal(Message, frozen=True, kw_only=True, tag="read_journal"):
 
 class PutRecord(Message, frozen=True, kw_only=True, tag="put_record"):
     """Write a record, or ``delete`` it. ``expect`` is the version that must be there, 0 for
-    none at all. Answer: ``RecordPut``."""
+    none at all. Answer: ``RecordPut``, or ``Appended`` for a request carried out before."""
 
     tenant: TenantId
     kind: str
@@ -237,6 +237,7 @@ class PutRecord(Message, frozen=True, kw_only=True, tag="put_record"):
     body: Any = None
     expect: int | None = None
     delete: bool = False
+    request: Request | None = None
 
 
 class GetRecords(Message, frozen=True, kw_only=True, tag="get_records"):
@@ -251,6 +252,27 @@ class GetRecords(Message, frozen=True, kw_only=True, tag="get_records"):
     prefix: str = ""
     after: str = ""
     limit: int = 100
+
+
+class Redeliver(Message, frozen=True, kw_only=True, tag="redeliver"):
+    """Deliver a message to a webhook once more, now. Answer: ``RecordPut``, or ``Appended`` for
+    a request that was carried out before."""
+
+    tenant: TenantId
+    webhook: str
+    delivery: str
+    request: Request | None = None
+
+
+class TestWebhook(Message, frozen=True, kw_only=True, tag="test_webhook"):
+    """Deliver a trial message of that ``name`` to a webhook. Answer: as for ``Redeliver``."""
+
+    __test__: ClassVar[bool] = False
+
+    tenant: TenantId
+    webhook: str
+    name: str
+    request: Request | None = None
 
 
 class GetRuntime(Message, frozen=True, kw_only=True, tag="get_runtime"):
@@ -437,6 +459,8 @@ Messages: TypeAlias = (
     | ReadJournal
     | PutRecord
     | GetRecords
+    | Redeliver
+    | TestWebhook
     | GetRuntime
     | Drain
     | StopRuntime

@@ -17,6 +17,7 @@ from pathlib import Path
 import ray
 
 from omium.actors.coordinator import Coordinator
+from omium.actors.courier import WebhookSettings
 from omium.actors.faults import FaultInjector, parse_faults
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
@@ -38,6 +39,7 @@ class RuntimeConfig:
 
     ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
     coordinator, ``api_key`` to the gateway. ``scratch_dir`` is for files that may vanish.
+    ``webhook_hosts`` may be told of events beside the public internet's.
     """
 
     runtime_id: str
@@ -53,6 +55,7 @@ class RuntimeConfig:
     capacity: int
     driver_pid: int
     faults: str | None = None
+    webhook_hosts: tuple[str, ...] = ()
 
     @property
     def coordinator(self) -> tuple[str, int]:
@@ -115,6 +118,7 @@ class CoordinatorActor:
             secret=config.secret,
             spawner=RaySpawner(config),
             settings=settings,
+            webhooks=WebhookSettings(hosts=config.webhook_hosts),
             observer=injector,
         )
         try:

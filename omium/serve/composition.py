@@ -105,6 +105,7 @@ def runtime_config(
         capacity=settings.pool.capacity,
         driver_pid=os.getpid(),
         faults=settings.faults,
+        webhook_hosts=settings.service.webhook_hosts,
     )
 
 
@@ -114,6 +115,7 @@ def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
         pepper=pepper_of(settings.data_dir),
         import_paths=(str(settings.service.app_dir or Path.cwd()),),
         modules=settings.service.modules,
+        webhook_hosts=settings.service.webhook_hosts,
         model=settings.model,
         models=_local_models(settings),
         check=WorkflowCheck(settings),

@@ -20,12 +20,29 @@ from typing import TypeAlias
 import msgspec
 
 from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError
-from omium.execution.commands import Command, WriteRecord, decode_command, encode_command
-from omium.execution.events import Append, Created, Entry, encode_event
+from omium.execution.commands import (
+    Command,
+    WriteDelivery,
+    WriteRecord,
+    decode_command,
+    encode_command,
+)
+from omium.execution.events import (
+    Append,
+    Cancelled,
+    Completed,
+    Created,
+    Entry,
+    Failed,
+    Paused,
+    encode_event,
+    type_of,
+)
 from omium.execution.machine import Refusal, check, create, evolve
 from omium.execution.state import ExecutionState
 from omium.storage.catalog import Catalog, RecordWritten
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
+from omium.storage.outbox import WEBHOOK_KIND, Outbox
 from omium.storage.sqlite import checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
@@ -37,6 +54,9 @@ CACHED_STATES_MAX = 1_024
 """States of finished executions kept in memory. Unfinished ones always are."""
 
 _UNFINISHED: tuple[Status, ...] = ("queued", "running", "paused")
+_TOLD = (Completed, Failed, Cancelled, Paused)
+"""What webhooks may be told of."""
+
 _JOURNAL_ROW = (
     "INSERT INTO journal (execution, idx, at_ms, epoch, sequence, body, crc) VALUES (?,?,?,?,?,?,?)"
 )
@@ -72,6 +92,7 @@ class Replica:
         self._pending: dict[int, Command] = {}
         self.journal = Journal(connection, path)
         self.catalog = Catalog(connection, path)
+        self.outbox = Outbox(connection, path, self.catalog)
         self._applied = self._meta("applied")
         (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
@@ -194,7 +215,10 @@ class Replica:
         for index in range(self._applied + 1, upto + 1):
             command = self._pending.pop(index, None) or self._read_log(index)
             if isinstance(command, WriteRecord):
-                outcomes.append(self.catalog.write(command))
+                outcomes.append(self._write_record(command))
+                continue
+            if isinstance(command, WriteDelivery):
+                outcomes.append(self.outbox.write(command))
                 continue
             outcome = self._apply_one(command, journal_rows)
             outcomes.append(outcome)
@@ -270,9 +294,24 @@ class Replica:
                     "INSERT INTO labels VALUES (?,?,?,?)",
                     [(event.tenant, *label, execution_id) for label in event.labels.items()],
                 )
+            if isinstance(event, _TOLD) and self.outbox.is_wanted(state.tenant):
+                kind = type_of(event)
+                self.outbox.add(state.tenant, execution_id, index, kind, append.at_ms)
         if request is not None and tenant is not None:
             self.catalog.remember(tenant, request, execution_id, index)
         return Written(entries=tuple(entries))
+
+    def _write_record(self, command: WriteRecord) -> Outcome:
+        tenant, request = command.tenant, command.request
+        refusal = self.catalog.carried_out(tenant, request) if request is not None else None
+        outcome = refusal or self.catalog.write(command)
+        if isinstance(outcome, RecordWritten):
+            if request is not None:
+                name = ExecutionId(command.key)
+                self.catalog.remember(tenant, request, name, outcome.version)
+            if command.kind == WEBHOOK_KIND:
+                self.outbox.changed(command)
+        return outcome
 
     def _read_log(self, index: int) -> Command:
         row = self._connection.execute(
@@ -299,6 +338,7 @@ class Replica:
             self._applied = self._meta("applied")
             (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
+        self.outbox.load()
 
 
 def row_of(state: ExecutionState) -> ExecutionRow:

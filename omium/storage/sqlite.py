@@ -21,7 +21,7 @@ from omium.errors import (
     StorageUnwritable,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 5.0
 
 _SCHEMA = """
@@ -70,6 +70,16 @@ CREATE TABLE records (
     at_ms INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
     PRIMARY KEY (tenant, kind, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX records_of_webhooks ON records (tenant) WHERE kind = 'webhook';
+
+-- Events that webhooks are still to be told of: a row goes when its delivery is settled.
+CREATE TABLE outbox (
+    tenant TEXT NOT NULL, webhook TEXT NOT NULL, execution TEXT NOT NULL, idx INTEGER NOT NULL,
+    type TEXT NOT NULL, at_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (tenant, webhook, execution, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX outbox_by_due ON outbox (tenant, webhook, due_ms, execution, idx);
 """
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
+from omium.actors.courier import WebhookSettings
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
@@ -81,6 +82,7 @@ class InProcessRuntime:
         providers: Mapping[str, Provider] | None = None,
         adapters: Mapping[str, Callable[[], Adapter]] | None = None,
         settings: SupervisorSettings = QUICK,
+        webhooks: WebhookSettings | None = None,
         observer: CommitObserver | None = None,
         clock: Clock | None = None,
         blobs_url: str = "memory://",
@@ -93,6 +95,7 @@ class InProcessRuntime:
         self._providers = providers or {}
         self._adapters = {"python": PlainAdapter, **(adapters or {})}
         self._settings = settings
+        self._webhooks = webhooks
         self._observer = observer
         self._clock = clock or SystemClock()
         self._capacity = capacity
@@ -163,6 +166,7 @@ class InProcessRuntime:
             secret=self._secret,
             spawner=self.spawner,
             settings=self._settings,
+            webhooks=self._webhooks,
             observer=self._observer,
         )
         self._port = await self._coordinator.start(HOST, self._port)

@@ -19,6 +19,7 @@ from omium.serve.api import (
     models,
     operations,
     streams,
+    webhooks,
     workflows,
 )
 from omium.serve.api.context import Api
@@ -35,6 +36,7 @@ ROUTERS = (
     journal.router,
     streams.router,
     keys.router,
+    webhooks.router,
     models.router,
     operations.router,
 )

@@ -15,6 +15,7 @@ from omium.serve.api.catalogue import Catalogue
 from omium.serve.api.figures import Figures
 from omium.serve.api.settings import ApiSettings
 from omium.serve.api.slots import Slots
+from omium.serve.api.subscriptions import Subscriptions
 from omium.types import TenantId
 
 CALLER = "omium.caller"
@@ -57,6 +58,9 @@ class Api:
             cache_s=settings.key_cache_s,
         )
         self.catalogue = Catalogue(settings)
+        self.subscriptions = Subscriptions(
+            settings.webhook_hosts, clock=self.clock, webhooks_max=settings.webhooks_max
+        )
         self.slots = Slots(settings.streams_per_key_max, settings.streams_per_tenant_max)
         self.figures = Figures(settings.replica, self.slots)
         self._http: httpx.AsyncClient | None = None

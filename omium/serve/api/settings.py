@@ -31,7 +31,8 @@ class ApiSettings:
     name as well, ``package.module`` or ``package.*``. ``model`` is for agents that name none,
     ``models`` is what ``/v1/models`` lists. ``gateway_key`` opens the gateway, whose address is
     asked of the coordinator where ``gateway_url`` is empty. ``replica`` tells processes that
-    serve the same application apart in their figures.
+    serve the same application apart in their figures. ``webhook_hosts`` are hosts that webhooks
+    may reach beside the public internet's; the coordinator must be told of the same.
     """
 
     pepper: bytes = field(repr=False)
@@ -47,6 +48,8 @@ class ApiSettings:
     body_bytes_max: int = 4 * 1024 * 1024
     diff_bytes_max: int = 1024 * 1024
     keys_max: int = 1_000
+    webhook_hosts: tuple[str, ...] = ()
+    webhooks_max: int = 20
     streams_per_key_max: int = 1_000
     streams_per_tenant_max: int = 2_000
     heartbeat_s: float = 15.0
@@ -70,6 +73,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("body_bytes_max", 1_024, 6 * 1024 * 1024),
     ("diff_bytes_max", 1_024, 64 * 1024 * 1024),
     ("keys_max", 1, 1_000),
+    ("webhooks_max", 1, 100),
     ("streams_per_key_max", 1, 100_000),
     ("streams_per_tenant_max", 1, 100_000),
     ("heartbeat_s", 0.01, 300),

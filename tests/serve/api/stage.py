@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from omium.actors.courier import WebhookSettings
 from omium.serve.api import ApiSettings, Keys, Scope, create_app
 from omium.serve.api.context import Api
 from omium.testing.script import Rule
@@ -87,16 +88,23 @@ def submission(*actions: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def served(
-    directory: Path, rules: Sequence[Rule] = (), *, settings: dict[str, Any] | None = None
+    directory: Path,
+    rules: Sequence[Rule] = (),
+    *,
+    settings: dict[str, Any] | None = None,
+    webhooks: WebhookSettings | None = None,
 ) -> AsyncIterator[Served]:
-    """The API on a free port. ``settings`` are those that differ."""
-    async with stage(directory, rules) as behind:
+    """The API on a free port. ``settings`` are those that differ. Webhooks may reach this
+    machine."""
+    webhooks = webhooks or WebhookSettings(hosts=(HOST,))
+    async with stage(directory, rules, webhooks=webhooks) as behind:
         options: dict[str, Any] = {
             "pepper": PEPPER,
             "import_paths": (str(ROOT),),
             "gateway_url": behind.runtime.gateway_url,
             "gateway_key": behind.runtime.api_key,
             "key_cache_s": 0.0,
+            "webhook_hosts": (HOST,),
             **(settings or {}),
         }
         app = create_app(behind.client, ApiSettings(**options))

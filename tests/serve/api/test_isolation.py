@@ -66,6 +66,8 @@ async def things(s: Served) -> dict[str, str]:
         if isinstance(value, dict) and "blob" in value
     ]
     made = await s.http.post("/v1/keys", json={"name": "mine", "scopes": ["read"]})
+    hook = (await s.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:1/"})).json()["id"]
+    sent = (await s.http.post(f"/v1/webhooks/{hook}/test")).json()
     return {
         "execution_id": execution,
         "name": "tested",
@@ -74,6 +76,8 @@ async def things(s: Served) -> dict[str, str]:
         "other": str(steps[-1]),
         "sha256": blobs[0],
         "key_id": made.json()["id"],
+        "webhook_id": hook,
+        "delivery_id": sent["id"],
     }
 
 
@@ -96,7 +100,7 @@ async def test_another_tenant_sees_nothing(tmp_path: Path) -> None:
                 if "{" in path or (method == "POST" and path in BODIES):
                     assert answer.status_code == 404, f"{method} {url}: {answer.text}"
                     assert answer.json()["type"] == "urn:omium:problem:not_found"
-                for name in ("execution_id", "sha256", "key_id"):
+                for name in ("execution_id", "sha256", "key_id", "webhook_id", "delivery_id"):
                     shown = answer.text.replace(url, "")
                     if answer.status_code < 400:
                         assert mine[name] not in shown, f"{method} {url} tells of {name}"
