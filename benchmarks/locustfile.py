@@ -43,7 +43,7 @@ class Mixed(FastHttpUser):
             catch_response=True,
         ) as answer:
             if answer.status_code != 202:
-                answer.failure(f"HTTP {answer.status_code}: {answer.text[:200]}")
+                answer.failure(f"HTTP {answer.status_code}: {(answer.text or '')[:200]}")
                 return
             self.known.append(answer.json()["execution"])
             if len(self.known) > 1_000:

@@ -126,9 +126,7 @@ def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
 
 def _local_models(settings: Settings) -> tuple[str, ...]:
     """The embedded models that can be asked here: those of the settings, and those pulled."""
-    pulled = [
-        name for name, m in CATALOGUE.items() if (settings.models_dir / m.filename).is_file()
-    ]
+    pulled = [name for name, m in CATALOGUE.items() if (settings.models_dir / m.filename).is_file()]
     return tuple(f"local/{name}" for name in sorted({*settings.models, *pulled}))
 
 
