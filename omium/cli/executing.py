@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -360,7 +360,7 @@ def _work_on(
 # ------------------------------------------------------------------ to its end
 
 
-def _take_to_its_end(place: Place, work: Work, *, as_json: bool, quiet: bool) -> None:
+def _take_to_its_end(place: Place, work: Work, *, as_json: bool, quiet: bool) -> NoReturn:
     """Drive, show, tell how it ended, and exit with what that means."""
     from omium.cli.driving import drive, ray_output_to
 
@@ -385,7 +385,7 @@ def _follow_to_its_end(
     timeout_s: float | None,
     as_json: bool,
     quiet: bool,
-) -> None:
+) -> NoReturn:
     """The same for an execution of a service, which goes on whatever happens here."""
     from omium.cli.following import follow
 
