@@ -235,7 +235,7 @@ def owned(at: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_service_of_the_data_directory_is_asked(
     omium: Omium, at: Service, owned: Path, tmp_path: Path
 ) -> None:
-    file = write(tmp_path, "counting", "count")
+    file = write(tmp_path, "counting-here", "count")
     here = ("--data-dir", owned)
     shown = omium("run", file, "-i", "to=1", *here)
     assert shown.exit_code == 0, shown.stderr
