@@ -34,6 +34,35 @@ def test_cancel_where_nothing_runs(omium: Omium, data_dir: Path) -> None:
     assert (shown.exit_code, shown.stderr) == (5, "error: ex_0004: cancelled\n")
 
 
+def test_signal_and_interrupt_where_nothing_runs(omium: Omium, data_dir: Path) -> None:
+    here = ("--data-dir", data_dir)
+    assert omium("signal", "ex_0004", "hello", "[1]", *here).stdout == "ex_0004 was sent hello\n"
+    last = json.loads(omium("logs", "ex_0004", "--json", *here).stdout.splitlines()[-1])
+    assert (last["type"], last["payload"]) == ("execution.signalled", {"inline": [1]})
+    paused = omium("interrupt", "ex_0004", *here)
+    assert paused.exit_code == 2
+    assert paused.stderr == "error: ex_0004 is running, and nobody works on it\n"
+    late = omium("signal", "ex_0001", "hello", *here)
+    assert (late.exit_code, "completed execution" in late.stderr) == (2, True)
+
+
+def test_watch_and_logs_where_nothing_runs(omium: Omium, history: Path) -> None:
+    here = ("--data-dir", history)
+    plain = omium("logs", "ex_0003", *here)
+    assert plain.stdout.splitlines()[-1] == (
+        "    6.000 s  execution paused  outcome_unknown: nobody knows how call 3 ended"
+    )
+    done = omium("watch", "ex_0001", "--quiet", *here)
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"reached": 1})
+    left = omium("watch", "ex_0004", "--quiet", *here)
+    assert left.exit_code == 2
+    assert left.stderr == (
+        "error: ex_0004 is running, and nobody works on it\n"
+        f"go on with: omium resume ex_0004 --data-dir {history}\n"
+    )
+    assert omium("logs", "ex_0004", "--follow", *here).exit_code == 2
+
+
 def test_what_has_ended_cannot_be_cancelled(omium: Omium, history: Path) -> None:
     shown = omium("cancel", "ex_0001", "--data-dir", history)
     assert shown.exit_code == 2
