@@ -20,7 +20,15 @@ from omium.actors.desk import Desk, answer_of
 from omium.actors.readers import Readers
 from omium.actors.supervision import sinks
 from omium.actors.supervisor import Supervisor
-from omium.actors.transport import Answer, Codec, Connection, answer_later, error_reply, serve
+from omium.actors.transport import (
+    Answer,
+    Codec,
+    Connection,
+    answer_later,
+    error_reply,
+    serve,
+    stop_listening,
+)
 from omium.actors.workforce import Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.errors import NotFound, OmiumError, ProtocolError
@@ -142,7 +150,7 @@ class Coordinator:
         if self._ticker is not None:
             self._ticker.cancel()
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server)
         for connection in list(self._connections):
             connection.close()
         for task in list(self._tasks):

@@ -432,6 +432,20 @@ async def serve(
     )
 
 
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a server, and lose track of none of the connections that it has just accepted.
+
+    Before Python 3.12 asyncio drops a socket, without closing it, whose server is closed between
+    its acceptance and the next turn of the loop.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+    server.close()
+
+
 Answer = Callable[[Any], None]
 
 

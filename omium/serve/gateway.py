@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs
-from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.actors.transport import Answer, Codec, Connection, Link, stop_listening
 from omium.errors import (
     AttemptFenced,
     InputError,
@@ -109,7 +109,7 @@ class Gateway:
         """Stop at once. Connections are broken, as in a crash: who asked will ask again."""
         self._server.should_exit = self._server.force_exit = True
         for listener in self._server.servers:
-            listener.close()
+            await stop_listening(listener)
         for connection in list(self._server.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()

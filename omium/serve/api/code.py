@@ -8,6 +8,7 @@ a module merely imported is not its own: ``tools:subprocess.run`` is refused.
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from omium.definitions import Workflow
 from omium.serve.api.problems import FieldError
 
 SOURCE_BYTES_MAX = 4 * 1024 * 1024
+
+# CPython 3.11 counts the depth of all threads' trees together, and fails where two are parsed at
+# once (gh-106905).
+_parsing = threading.Lock()
 
 
 def code_problems(
@@ -49,7 +54,8 @@ def refusal_of(function: str, import_paths: Sequence[str], modules: Sequence[str
             "service.modules does not list it"
         )
     try:
-        tree = ast.parse(_text_of(source))
+        with _parsing:
+            tree = ast.parse(_text_of(source))
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         return f"the source of {module!r} cannot be read: {type(error).__name__}"
     if not _defines(tree.body, attribute.split(".")):
