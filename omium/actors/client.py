@@ -90,6 +90,10 @@ class Client:
 
     # ------------------------------------------------------------------ executions
 
+    def new_execution_id(self) -> ExecutionId:
+        """An id that nobody has yet. Later ones sort after earlier ones."""
+        return ExecutionId(self._clock.new_id("ex"))
+
     async def submit(
         self,
         workflow: Workflow,
@@ -104,7 +108,7 @@ class Client:
         """Create an execution; returns its id once that is durable. Raises ``InputError``."""
         valid = validate_inputs(workflow, inputs)
         handoffs = graph(workflow)
-        execution_id = execution_id or ExecutionId(self._clock.new_id("ex"))
+        execution_id = execution_id or self.new_execution_id()
         created = Created(
             tenant=self._tenant,
             workflow=workflow.name,
@@ -134,7 +138,7 @@ class Client:
         request: Request | None = None,
     ) -> ExecutionId:
         """Create an execution from a point in another's journal; the other is only read."""
-        execution_id = ExecutionId(self._clock.new_id("ex"))
+        execution_id = self.new_execution_id()
         written = await self._link.call(
             m.Fork(
                 execution_id=execution_id,

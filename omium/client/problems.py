@@ -49,6 +49,7 @@ class _Problem(msgspec.Struct):
     error_id: str = ""
 
 
+_PREFIX = "urn:omium:problem:"
 _NO_SUCH = re.compile(r"no (.+?) '(.*)'")
 _SIMPLE: dict[str, type[OmiumError]] = {
     "unauthorized": PermissionRefused,
@@ -65,11 +66,11 @@ _SIMPLE: dict[str, type[OmiumError]] = {
 
 def error_of(status: int, body: bytes) -> OmiumError:
     """The error that an answer with ``status`` and ``body`` tells of."""
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except msgspec.DecodeError:
+    problem = _problem_in(body)
+    if problem is None:
+        # A proxy's, while nobody is behind it; or another server's.
         text = body[:200].decode("utf-8", "replace").strip()
-        return _foreign(status, text)
+        return Unavailable(f"no answer of Omium's: HTTP {status}" + (f": {text}" if text else ""))
     kind = problem.type.rpartition(":")[2]
     match kind:
         case "not_found":
@@ -108,12 +109,18 @@ def _lines(problem: _Problem) -> list[str]:
     ]
 
 
-def _foreign(status: int, text: str) -> OmiumError:
-    """For an answer that is no problem of Omium's: a proxy's, or another server's."""
-    said = f"HTTP {status}" + (f": {text}" if text else "")
-    return Unavailable(said) if status >= 500 else PlatformError(f"no answer of Omium's: {said}")
+def _problem_in(body: bytes) -> _Problem | None:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except msgspec.DecodeError:
+        return None
+    return problem if problem.type.startswith(_PREFIX) else None
 
 
-def is_passing(status: int) -> bool:
-    """Whether the same request may work in a moment."""
-    return status in (429, 502, 503, 504)
+def is_passing(status: int, body: bytes) -> bool:
+    """Whether the same request may work in a moment.
+
+    It may after anything that Omium did not say: for a moment after its start the proxy in front
+    of a service answers everything with 404.
+    """
+    return status in (429, 502, 503, 504) or _problem_in(body) is None

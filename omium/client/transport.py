@@ -100,7 +100,7 @@ class Transport:
             if answer.is_success:
                 return answer
             raised = error_of(answer.status_code, answer.content)
-            if is_passing(answer.status_code):
+            if is_passing(answer.status_code, answer.content):
                 raise _Passing(raised, _retry_after(answer))
             raise raised
 

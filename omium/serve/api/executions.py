@@ -105,6 +105,7 @@ async def create(
     assert isinstance(request, BoundedRequest)
     api, caller = api_of(request), caller_of(request)
     request_name = named(request, idempotency_key)
+    fresh = caller.client.new_execution_id()
 
     async def submit() -> ExecutionId:
         registered = await api.catalogue.get(caller.client, body.workflow, body.version)
@@ -115,6 +116,7 @@ async def create(
             dict(body.inputs),
             model=body.model or "",
             import_paths=api.settings.import_paths,
+            execution_id=fresh,
             labels=body.labels,
             request=request_name,
         )
@@ -122,7 +124,9 @@ async def create(
     created = await once(caller, request_name, submit)
     if wait:
         return await waited(api, caller, created, timeout_s)
-    return pending(created, "queued", location=f"/v1/executions/{created}")
+    # One that was created before may be anywhere by now.
+    status = "queued" if created == fresh else (await caller.client.view(created)).status
+    return pending(created, status, location=f"/v1/executions/{created}")
 
 
 @router.get("", response_model=s.ExecutionPage, openapi_extra=needs("read"))
