@@ -46,7 +46,7 @@ check: setup ## ruff, pyright, import-linter and the unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q -n 2 --dist loadgroup -m "not ray and not crewai and not langgraph and not autogen and not model and not s3 and not slow"
+	@$(BIN)/pytest -q -n 2 --dist loadgroup --hypothesis-profile=quick -m "not ray and not crewai and not langgraph and not autogen and not model and not s3 and not slow"
 
 .PHONY: bench
 bench: setup ## All benchmarks (minutes); one: .venv/bin/python -m benchmarks steps

@@ -12,6 +12,8 @@ os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 # Slow is no failure on a machine that is shared: pytest's own time limit is the bound.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For `make check`, which is run before every commit; `make test` draws the full number.
+settings.register_profile("quick", settings.get_profile("shared"), max_examples=20)
 settings.load_profile("shared")
 
 

@@ -31,8 +31,10 @@ async def test_the_same_key_creates_once(tmp_path: Path) -> None:
         await s.register()
         key = {"idempotency-key": "order 1"}
         one = await s.http.post("/v1/executions", json=submission(), headers=key)
+        await s.http.get(f"{one.headers['location']}/result", params={"wait": True})
         two = await s.http.post("/v1/executions", json=submission(), headers=key)
         assert one.json()["execution"] == two.json()["execution"]
+        assert (one.json()["status"], two.json()["status"]) == ("queued", "completed")
         other = await s.http.post("/v1/executions", json=submission({"ask": "x"}), headers=key)
         assert (other.status_code, other.json()["type"]) == (
             409,

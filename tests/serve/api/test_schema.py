@@ -50,6 +50,7 @@ async def schemathesis(s: Served, directory: Path, *options: str) -> tuple[int, 
     return process.returncode or 0, output.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_the_document_is_true(tmp_path: Path) -> None:
     async with served(tmp_path / "data") as s:
