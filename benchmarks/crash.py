@@ -154,6 +154,9 @@ def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
             else:
                 event, when = kept.pop(0) if kept else next(points)
             plan.append((event, when, target))
+        if len(plan) > 1 and plan[0][2] == "gateway" and plan[1][0] == "attempt.started":
+            # An attempt outlives its gateway, so no other one would start here.
+            plan[:2] = plan[1::-1]
         yield plan
         left -= size
 
@@ -255,24 +258,30 @@ def _count(
             continue
         tally.kills += 1
         following = folder / f"fault{number + 1}"
-        before_ms = int(following.read_text()) if following.exists() else None
-        resumed_ms = _next_call_ms(entries, int(marker.read_text()), before_ms)
+        before_ms = _killed(following)[0] if following.exists() else None
+        killed_ms, warm = _killed(marker)
+        resumed_ms = _next_call_ms(entries, killed_ms, before_ms)
         if resumed_ms is not None:
-            alone = _alone(folder, plan, number)
-            name = target if alone else f"{target}, soon after another part"
+            name = target if _alone(folder, plan, number) else f"{target}, soon after another part"
+            if target == "worker" and not warm:
+                name = "worker, no warm one left"
             tally.resume_ms.setdefault(name, []).append(resumed_ms)
     _count_calls(folder, entries, tally)
 
 
+def _killed(marker: Path) -> tuple[int, int]:
+    """When a process was killed (milliseconds since 1970), and how many warm workers there were."""
+    at_ms, warm = marker.read_text().split()
+    return int(at_ms), int(warm)
+
+
 def _alone(folder: Path, plan: list[tuple[str, str, str]], number: int) -> bool:
     """Whether everything else was up at a kill: nothing but a worker was killed shortly before."""
-    killed_ms = int((folder / f"fault{number}").read_text())
+    killed_ms = _killed(folder / f"fault{number}")[0]
     others = (
         folder / f"fault{earlier}" for earlier in range(number) if plan[earlier][2] != "worker"
     )
-    return all(
-        killed_ms - int(marker.read_text()) >= RESTART_MS for marker in others if marker.exists()
-    )
+    return all(killed_ms - _killed(marker)[0] >= RESTART_MS for marker in others if marker.exists())
 
 
 def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -> float | None:

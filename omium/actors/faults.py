@@ -27,8 +27,8 @@ Target = Literal["worker", "coordinator", "gateway", "driver", "node"]
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kill ``target`` with SIGKILL at an append that holds an event of type ``event``, of
     ``agent`` where one is named: before its commit, or after it and before anybody is told.
-    ``marker`` is the file that says that it was done, and when, in milliseconds since the
-    epoch."""
+    ``marker`` is the file that says that it was done: when, in milliseconds since the epoch, and
+    how many workers stood ready that were bound to nothing."""
 
     event: str
     target: Target
@@ -69,7 +69,8 @@ class FaultInjector:
         victims = self._victims(fault.target)
         if victims:
             del self._left[0]
-            Path(fault.marker).write_text(str(time.time_ns() // 1_000_000))
+            warm = sum(worker.binding is None for worker in self._view().workers)
+            Path(fault.marker).write_text(f"{time.time_ns() // 1_000_000} {warm}")
             for pid in victims:
                 os.kill(pid, signal.SIGKILL)
 
