@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -74,8 +75,8 @@ class Client:
 
     def for_tenant(self, tenant: TenantId) -> Client:
         """The same client for another tenant. It lives as long as this one."""
-        other = Client.__new__(Client)
-        other.__dict__ = {**self.__dict__, "_tenant": tenant}
+        other = copy.copy(self)
+        other._tenant = tenant
         return other
 
     @property
