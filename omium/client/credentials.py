@@ -6,7 +6,6 @@ owner alone.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ import platformdirs
 
 from omium.config import load_settings
 from omium.errors import ConfigError, StorageUnwritable
+from omium.storage.private_file import write_private
 
 FILE_NAME = "credentials.json"
 
@@ -44,16 +44,11 @@ def store_key(address: str, api_key: str) -> Path:
     """Store a key for an address, and return the file, which only its owner may read."""
     path = credentials_path()
     kept = {**_read(), address.rstrip("/"): api_key}
-    fresh = path.with_name(f".{FILE_NAME}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(kept)))
-        fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise StorageUnwritable(str(path), error.strerror or str(error)) from error
+    write_private(path, msgspec.json.format(msgspec.json.encode(kept)))
     return path
 
 
