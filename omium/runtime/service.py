@@ -23,6 +23,7 @@ from omium.clock import Clock, SystemClock
 from omium.config import Settings
 from omium.errors import ConfigError, DataDirectoryBusy, Unavailable
 from omium.frameworks.registry import require
+from omium.ports import free_ports
 from omium.runtime.endpoint import is_owned, live_endpoint
 from omium.runtime.runtime import Report, Runtime
 from omium.runtime.service_file import ServiceRecord, live_service, publish, withdraw
@@ -103,7 +104,7 @@ class Service:
         await _until_free(settings.data_dir)
         for framework in wanted.warm:
             require(framework)
-        port = wanted.port or _free_port(wanted.host)
+        port = wanted.port or free_ports(1, wanted.host)[0]
         if settings.ray_address is None:
             _check_free(wanted.host, port)
         await self._runtime.start()
@@ -284,14 +285,6 @@ def _check_free(host: str, port: int) -> None:
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with "
             "--port (0 is any free one)"
         ) from error
-
-
-def _free_port(host: str) -> int:
-    try:
-        with socket.create_server((host, 0)) as probe:
-            return probe.getsockname()[1]
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}: {error.strerror or error}") from error
 
 
 def _reachable(host: str) -> str:

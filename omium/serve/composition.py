@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from omium.frameworks.registry import require
 from omium.llm.catalogue import CATALOGUE
 from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
 from omium.llm.router import RouterSettings, local_path
+from omium.ports import free_ports
 from omium.serve.api import ApiSettings
 from omium.storage.blobs import S3Options
 from omium.storage.private_file import kept
@@ -211,15 +211,3 @@ def s3_options(settings: Settings) -> S3Options:
         secret_key=s3.secret_key.get_secret_value() if s3.secret_key is not None else None,
         allow_http=s3.allow_http,
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now. Held together, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()

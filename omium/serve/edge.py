@@ -15,7 +15,7 @@ from pathlib import Path
 
 from omium.config import environment
 from omium.errors import ConfigError
-from omium.serve.composition import free_ports
+from omium.ports import free_ports
 
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 LAUNCHER_NAME = "tethered-haproxy"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 import signal
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from omium.clock import Clock, SystemClock
 from omium.errors import BlobStoreError, ConfigError, Unavailable
+from omium.ports import free_ports
 from omium.storage.blobs import S3Options
 from omium.storage.buckets import ensure_bucket, s3_client
 
@@ -125,7 +125,7 @@ def _start(binary: Path, cleanup: ExitStack, timeout_s: float, clock: Clock) -> 
 @contextmanager
 def _process(binary: Path, directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], S3Server]]:
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
-    s3_port, *ports = _free_ports(1 + len(_PORT_OPTIONS))
+    s3_port, *ports = free_ports(1 + len(_PORT_OPTIONS))
     identity = {
         "name": "admin",
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
@@ -223,12 +223,3 @@ def _failure(process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> s
     )
     tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
     return f"SeaweedFS {how}; the end of its log:\n{tail}"
-
-
-def _free_ports(count: int) -> list[int]:
-    # Held together until all are known, or the kernel could hand one out twice.
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -96,10 +95,3 @@ class LosesAnswers(httpx.AsyncHTTPTransport):
             await answer.aclose()
             raise httpx.ReadError("the line went dead", request=request)
         return answer
-
-
-def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -12,7 +12,8 @@ import pytest
 
 from omium.client import AsyncClient
 from omium.errors import InputError, ModelUnreachable, PlatformError, Unavailable
-from tests.client.stage import Cuttable, LosesAnswers, free_port
+from omium.ports import free_ports
+from tests.client.stage import Cuttable, LosesAnswers
 from tests.client.test_aio import doing
 from tests.serve.api.stage import definition, served
 
@@ -83,7 +84,7 @@ async def test_what_does_not_pass_is_told_at_once() -> None:
 
 
 async def test_one_that_stays_away_is_given_up() -> None:
-    address = f"http://127.0.0.1:{free_port()}"
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
     async with AsyncClient(address, "omk_x", retry_s=0.3) as client:
         with pytest.raises(Unavailable, match=f"no answer from {address}"):
             await client.run("tested")
@@ -96,7 +97,7 @@ async def test_one_that_stays_away_is_given_up() -> None:
 
 async def test_a_service_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     async with served(tmp_path) as s:
-        port = free_port()
+        port = free_ports(1)[0]
         way = Cuttable(s.url)
         async with AsyncClient(f"http://127.0.0.1:{port}", s.key, retry_s=20) as client:
             asking = asyncio.create_task(client.register(definition()))

@@ -9,9 +9,10 @@ import pytest
 
 from omium.client import AsyncClient, Event
 from omium.errors import Unavailable
+from omium.ports import free_ports
 from omium.testing.script import Answer, Rule
 from tests.actors.gates import gate
-from tests.client.stage import cuttable, free_port
+from tests.client.stage import cuttable
 from tests.client.test_aio import client_of, doing
 from tests.serve.api.stage import definition, served
 
@@ -135,7 +136,7 @@ async def test_who_leaves_early_frees_his_place(tmp_path: Path) -> None:
 
 
 async def test_a_service_that_stays_away_is_given_up(tmp_path: Path) -> None:
-    async with AsyncClient(f"http://127.0.0.1:{free_port()}", "omk_x", retry_s=0.3) as client:
+    async with AsyncClient(f"http://127.0.0.1:{free_ports(1)[0]}", "omk_x", retry_s=0.3) as client:
         with pytest.raises(Unavailable, match="no stream from"):
             [event async for event in client.execution("ex_1").events()]
 

@@ -18,7 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from omium.errors import ConfigError
-from omium.serve.composition import IDENTITY_NAME, PEPPER_NAME, free_ports
+from omium.ports import free_ports
+from omium.serve.composition import IDENTITY_NAME, PEPPER_NAME
 from omium.serve.host import HostArguments
 from tests.cli.programs import wait_for
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from omium.errors import CorruptRecord
-from omium.serve.composition import IDENTITY_NAME, PEPPER_NAME, free_ports, kept_identity, pepper_of
+from omium.ports import free_ports
+from omium.serve.composition import IDENTITY_NAME, PEPPER_NAME, kept_identity, pepper_of
 from omium.serve.edge import BINARY, edge_environment
 from tests.cli.programs import listens, wait_for
 
