@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
 
 from msgspec.structs import replace
 
@@ -20,7 +19,6 @@ from omium.actors.supervision import (
     Retire,
     Start,
     Want,
-    WorkerFacts,
     after_failure,
     after_loss,
     before,
@@ -29,7 +27,7 @@ from omium.actors.supervision import (
     sinks,
 )
 from omium.actors.transport import Connection
-from omium.actors.workforce import Attempt, Employed, Spawner, SupervisorSettings
+from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.definitions import Agent, Workflow, workflow_from_data
 from omium.errors import DeadlineExceeded, ProtocolError
@@ -45,7 +43,7 @@ from omium.execution.events import (
 from omium.execution.records import AttemptCause, AttemptEnd, Failure
 from omium.execution.state import AgentState, ExecutionState
 from omium.storage.replica import Replica, Written
-from omium.types import AgentName, ExecutionId, WorkerId
+from omium.types import AgentName, ExecutionId
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +69,7 @@ class Supervisor:
         self._clock = clock
         self._spawner = spawner
         self._settings = settings
-        self._workers: dict[WorkerId, Employed] = {}
-        self._starting: dict[WorkerId, tuple[str, float]] = {}
-        self._start_failures: Counter[str] = Counter()
+        self._roster = Roster()
         self._live: dict[ExecutionId, ExecutionState] = {}
         self._workflows: dict[str, Workflow] = {}
         self._gateway: tuple[m.GatewayHello, Connection] | None = None
@@ -107,25 +103,21 @@ class Supervisor:
         else:
             self._live.pop(state.id, None)
         for agent in state.agents.values() if epoch else ():
-            if agent.epoch == epoch and agent.worker is not None and agent.worker in self._workers:
-                attempt = self._workers[agent.worker].attempts.get((state.id, agent.name))
-                if attempt is not None:
-                    attempt.progress_s = self._clock.monotonic_s()
+            held = self._roster.attempt(state.id, agent.name) if agent.epoch == epoch else None
+            if held is not None:
+                held[1].progress_s = self._clock.monotonic_s()
 
     # ------------------------------------------------------------------ who is there
 
     def worker_hello(self, connection: Connection, hello: m.WorkerHello) -> None:
         """A worker connected, for the first time or again."""
-        self._start_failures[hello.framework] = 0
-        self._starting.pop(hello.worker, None)
         worker = Employed(
             hello=hello,
             connection=connection,
             heard_s=self._clock.monotonic_s(),
             binding=hello.binding,
         )
-        known = self._workers.pop(hello.worker, None)
-        self._workers[hello.worker] = worker
+        known = self._roster.came(worker)
         if known is not None and known.connection is not connection:
             known.connection.close()
         for execution_id, name, epoch in hello.attempts:
@@ -140,7 +132,7 @@ class Supervisor:
         self.schedule()
 
     def heartbeat(self, connection: Connection) -> None:
-        for worker in self._workers.values():
+        for worker in self._roster:
             if worker.connection is connection:
                 worker.heard_s = self._clock.monotonic_s()
 
@@ -153,7 +145,7 @@ class Supervisor:
         """A connection was lost, and with it whoever was at its other end."""
         if self._gateway is not None and self._gateway[1] is connection:
             self._gateway = None
-        for worker in list(self._workers.values()):
+        for worker in self._roster:
             if worker.connection is connection:
                 self._lose(worker, f"its connection closed: {error or 'end of stream'}")
 
@@ -170,49 +162,32 @@ class Supervisor:
     @property
     def attempts(self) -> int:
         """How many attempts workers hold."""
-        return sum(len(worker.attempts) for worker in self._workers.values())
+        return len(self._roster.attempts)
 
     def step_completed(self, execution_id: ExecutionId, agent: AgentName) -> None:
         """An agent came to the end of a step: while draining, as far as it is to go."""
-        held = self._held(execution_id, agent)
+        held = self._roster.attempt(execution_id, agent)
         if self._draining and held is not None and held[1].stop_by_s is None:
             self._stop(*held, cancelled=False)
 
     def is_told_to_stop(self, execution_id: ExecutionId, agent: AgentName, epoch: int) -> bool:
         """Whether an attempt is to begin nothing any more."""
-        held = self._held(execution_id, agent)
-        return held is not None and held[1].epoch == epoch and held[1].stop_by_s is not None
-
-    def _held(self, execution_id: ExecutionId, agent: AgentName) -> tuple[Employed, Attempt] | None:
-        for worker in self._workers.values():
-            attempt = worker.attempts.get((execution_id, agent))
-            if attempt is not None:
-                return worker, attempt
-        return None
+        held = self._roster.attempt(execution_id, agent, epoch)
+        return held is not None and held[1].stop_by_s is not None
 
     def shut_down(self, *, end_workers: bool = True) -> None:
         """Start no more workers, and tell those there are to end their processes."""
         self._stopping = True
         if end_workers:
-            for worker in self._workers.values():
+            for worker in self._roster:
                 worker.connection.send(m.Shutdown())
-            for worker_id in self._starting:
+            for worker_id in self._roster.starting:
                 self._spawner.end(worker_id)
 
     def view(self, pid: int) -> m.RuntimeView:
         """Who is connected; ``pid`` is the coordinator's own."""
         return m.RuntimeView(
-            workers=tuple(
-                m.WorkerView(
-                    worker=worker.hello.worker,
-                    framework=worker.hello.framework,
-                    pid=worker.hello.pid,
-                    capacity=worker.hello.capacity,
-                    attempts=len(worker.attempts),
-                    binding=worker.binding,
-                )
-                for worker in self._workers.values()
-            ),
+            workers=self._roster.views,
             gateway_url=self._gateway[0].url if self._gateway is not None else "",
             gateway_pid=self._gateway[0].pid if self._gateway is not None else 0,
             pid=pid,
@@ -222,10 +197,9 @@ class Supervisor:
 
     def attempt_over(self, message: m.AttemptOver) -> None:
         """A worker says that it stopped working on an attempt."""
-        for worker in self._workers.values():
-            attempt = worker.attempts.get((message.execution_id, message.agent))
-            if attempt is not None and attempt.epoch == message.epoch:
-                del worker.attempts[message.execution_id, message.agent]
+        held = self._roster.attempt(message.execution_id, message.agent, message.epoch)
+        if held is not None:
+            del held[0].attempts[message.execution_id, message.agent]
         self._note_drained()
         self.schedule()
         execution_id, agent, epoch = message.execution_id, message.agent, message.epoch
@@ -249,10 +223,9 @@ class Supervisor:
 
     def stop_attempts(self, execution_id: ExecutionId, *, cancelled: bool) -> None:
         """Tell the workers of an execution to stop; who does not is ended by force later."""
-        for worker in self._workers.values():
-            for attempt in worker.attempts.values():
-                if attempt.execution_id == execution_id and attempt.stop_by_s is None:
-                    self._stop(worker, attempt, cancelled=cancelled)
+        for worker, attempt in self._roster.attempts:
+            if attempt.execution_id == execution_id and attempt.stop_by_s is None:
+                self._stop(worker, attempt, cancelled=cancelled)
 
     def _stop(self, worker: Employed, attempt: Attempt, *, cancelled: bool) -> None:
         attempt.stop_by_s = self._clock.monotonic_s() + self._settings.stop_grace_s
@@ -296,7 +269,7 @@ class Supervisor:
 
     def _lose(self, worker: Employed, reason: str) -> None:
         """A worker is gone: end its attempts, so that others take over."""
-        self._workers.pop(worker.hello.worker, None)
+        self._roster.left(worker)
         worker.connection.close()
         if self._stopping:
             return
@@ -337,7 +310,7 @@ class Supervisor:
         What others said meanwhile is not read yet, so that time is held against nobody.
         """
         now_s = self._clock.monotonic_s()
-        for worker in list(self._workers.values()):
+        for worker in self._roster:
             worker.excuse(late_s)
             if now_s - worker.heard_s > self._settings.heartbeat_timeout_s:
                 self._spawner.end(worker.hello.worker)
@@ -350,18 +323,11 @@ class Supervisor:
                     break
                 if attempt.stop_by_s is None and now_s - attempt.progress_s > attempt.timeout_s:
                     self._time_out(worker, attempt)
-        for worker_id, (framework, since_s) in list(self._starting.items()):
-            if now_s - since_s > self._settings.start_timeout_s:
-                self._give_up(worker_id, framework)
+        for worker_id in self._roster.overdue(now_s - self._settings.start_timeout_s):
+            self._spawner.end(worker_id)
         if now_s >= self._leasing_from_s and self._committer.is_idle:
             self._reconcile()
         self.schedule()
-
-    def _give_up(self, worker_id: WorkerId, framework: str) -> None:
-        """A worker did not come up in time."""
-        del self._starting[worker_id]
-        self._start_failures[framework] += 1
-        self._spawner.end(worker_id)
 
     def _time_out(self, worker: Employed, attempt: Attempt) -> None:
         error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
@@ -378,13 +344,9 @@ class Supervisor:
             ):
                 self._committer.own(state.id, Completed(sinks=sinks(state)))
             for agent in state.agents.values():
-                if agent.status == "leased" and not self._is_held(state.id, agent):
+                held = self._roster.attempt(state.id, agent.name, agent.epoch)
+                if agent.status == "leased" and held is None:
                     self._lose_attempt(state.id, agent.name, agent.epoch, "nobody works on it")
-
-    def _is_held(self, execution_id: ExecutionId, agent: AgentState) -> bool:
-        worker = self._workers.get(agent.worker) if agent.worker is not None else None
-        attempt = worker.attempts.get((execution_id, agent.name)) if worker is not None else None
-        return attempt is not None and attempt.epoch == agent.epoch
 
     # ------------------------------------------------------------------ leasing
 
@@ -412,31 +374,21 @@ class Supervisor:
             for state in self._live.values()
             for agent in ready_agents(state)
         ]
-        workers = [
-            WorkerFacts(
-                worker=worker.hello.worker,
-                framework=worker.hello.framework,
-                binding=worker.binding,
-                free=worker.hello.capacity - len(worker.attempts),
-                idle=not worker.attempts,
-            )
-            for worker in self._workers.values()
-        ]
-        starting = Counter(framework for framework, _ in self._starting.values())
+        facts, starting = self._roster.facts, self._roster.starting_by_framework
         wants = [want for want in wants if not self._refuse_start(want)]
-        for decision in plan(wants, workers, starting, self._settings.warm, self._settings.limits):
+        for decision in plan(wants, facts, starting, self._settings.warm, self._settings.limits):
             match decision:
                 case Assign():
-                    self._lease(decision.want, self._workers[decision.worker])
+                    self._lease(decision.want, self._roster[decision.worker])
                 case Start():
                     worker_id = self._spawner.start(decision.framework)
-                    self._starting[worker_id] = (decision.framework, now_s)
+                    self._roster.started(worker_id, decision.framework, now_s)
                 case Retire():
-                    self._workers[decision.worker].connection.send(m.Shutdown())
+                    self._roster[decision.worker].connection.send(m.Shutdown())
 
     def _refuse_start(self, want: Want) -> bool:
         """Fail an execution whose framework's workers do not come up."""
-        if self._start_failures[want.framework] < START_FAILURES_MAX:
+        if self._roster.start_failures[want.framework] < START_FAILURES_MAX:
             return False
         limit_s = self._settings.start_timeout_s
         error = DeadlineExceeded(f"starting a worker of framework {want.framework!r}", limit_s)
@@ -444,14 +396,14 @@ class Supervisor:
         self._committer.own(
             want.execution_id, FailureRecorded(failure=failure), Failed(failure=failure)
         )
-        self._start_failures[want.framework] = 0
+        self._roster.start_failures[want.framework] = 0
         return True
 
     def _lease(self, want: Want, worker: Employed) -> None:
         state = self._live[want.execution_id]
         agent = state.agents[want.agent]
         # Another lease of this execution may be on its way in the same batch.
-        epoch = max(state.epoch, self._epochs_given(state.id)) + 1
+        epoch = max(state.epoch, self._roster.latest_epoch(state.id)) + 1
         worker.binding = want.binding
         worker.attempts[state.id, agent.name] = self._attempt(state, agent.name, epoch)
         started = AttemptStarted(
@@ -466,17 +418,6 @@ class Supervisor:
                 log.warning("lease of %s/%s: %s", want.execution_id, want.agent, result)
 
         self._committer.own(state.id, started, then=leased)
-
-    def _epochs_given(self, execution_id: ExecutionId) -> int:
-        return max(
-            (
-                attempt.epoch
-                for worker in self._workers.values()
-                for attempt in worker.attempts.values()
-                if attempt.execution_id == execution_id
-            ),
-            default=0,
-        )
 
     def _send_lease(
         self, worker: Employed, execution_id: ExecutionId, agent: AgentName, epoch: int

@@ -1,16 +1,18 @@
 """Who works: the workers that a supervisor knows of, their attempts, and how more are started.
 
-Records and one interface; what is done with them is the supervisor's business.
+Records, the roster that holds them, and one interface; what is done with them is the
+supervisor's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from omium.actors import messages as m
-from omium.actors.supervision import Binding, Limits
+from omium.actors.supervision import Binding, Limits, WorkerFacts
 from omium.actors.transport import Connection
 from omium.types import AgentName, ExecutionId, WorkerId
 
@@ -82,3 +84,104 @@ class Employed:
             attempt.progress_s += seconds
             if attempt.stop_by_s is not None:
                 attempt.stop_by_s += seconds
+
+
+class Roster:
+    """The workers that are connected, and those that were started and have not come yet.
+
+    ``start_failures`` counts, by framework, the workers in a row that did not come up.
+    """
+
+    def __init__(self) -> None:
+        self._workers: dict[WorkerId, Employed] = {}
+        self._starting: dict[WorkerId, tuple[str, float]] = {}
+        self.start_failures: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Employed]:
+        """Whoever is connected now; the roster may change meanwhile."""
+        return iter(list(self._workers.values()))
+
+    def __getitem__(self, worker: WorkerId) -> Employed:
+        return self._workers[worker]
+
+    def started(self, worker: WorkerId, framework: str, at_s: float) -> None:
+        self._starting[worker] = (framework, at_s)
+
+    def came(self, worker: Employed) -> Employed | None:
+        """A worker has said hello. Returns what was known of it, if it did so before."""
+        self.start_failures[worker.hello.framework] = 0
+        self._starting.pop(worker.hello.worker, None)
+        known = self._workers.pop(worker.hello.worker, None)
+        self._workers[worker.hello.worker] = worker
+        return known
+
+    def left(self, worker: Employed) -> None:
+        self._workers.pop(worker.hello.worker, None)
+
+    def overdue(self, before_s: float) -> list[WorkerId]:
+        """Take off, and count as failures, those started before then that have not come."""
+        late = [
+            (w, framework) for w, (framework, at_s) in self._starting.items() if at_s < before_s
+        ]
+        for worker, framework in late:
+            del self._starting[worker]
+            self.start_failures[framework] += 1
+        return [worker for worker, _ in late]
+
+    @property
+    def starting(self) -> list[WorkerId]:
+        return list(self._starting)
+
+    @property
+    def starting_by_framework(self) -> Counter[str]:
+        return Counter(framework for framework, _ in self._starting.values())
+
+    @property
+    def facts(self) -> list[WorkerFacts]:
+        """What the planning of leases goes by."""
+        return [
+            WorkerFacts(
+                worker=worker.hello.worker,
+                framework=worker.hello.framework,
+                binding=worker.binding,
+                free=worker.hello.capacity - len(worker.attempts),
+                idle=not worker.attempts,
+            )
+            for worker in self._workers.values()
+        ]
+
+    @property
+    def views(self) -> tuple[m.WorkerView, ...]:
+        """What clients are shown."""
+        return tuple(
+            m.WorkerView(
+                worker=worker.hello.worker,
+                framework=worker.hello.framework,
+                pid=worker.hello.pid,
+                capacity=worker.hello.capacity,
+                attempts=len(worker.attempts),
+                binding=worker.binding,
+            )
+            for worker in self._workers.values()
+        )
+
+    # ------------------------------------------------------------------ attempts
+
+    @property
+    def attempts(self) -> list[tuple[Employed, Attempt]]:
+        """Every attempt, with who works on it."""
+        return [(w, attempt) for w in self._workers.values() for attempt in w.attempts.values()]
+
+    def attempt(
+        self, execution_id: ExecutionId, agent: AgentName, epoch: int | None = None
+    ) -> tuple[Employed, Attempt] | None:
+        """The attempt at an agent of an execution, under that epoch or under any."""
+        for worker in self._workers.values():
+            attempt = worker.attempts.get((execution_id, agent))
+            if attempt is not None and epoch in (None, attempt.epoch):
+                return worker, attempt
+        return None
+
+    def latest_epoch(self, execution_id: ExecutionId) -> int:
+        """The highest epoch under which somebody works on an execution, 0 where nobody does."""
+        return max((a.epoch for _, a in self.attempts if a.execution_id == execution_id), default=0)
