@@ -134,8 +134,11 @@ class Replica:
         return replica
 
     def close(self) -> None:
+        """Let go of file and lock. May be called again."""
         self._connection.close()
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     @property
     def connection(self) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,8 +111,8 @@ def test_a_failed_fsync_halts(tmp_path: Path) -> None:
     connection = sqlite3.connect(
         tmp_path / FILE_NAME, factory=FailingConnection, isolation_level=None
     )
-    lock = (tmp_path / "replica.lock").open()
-    store = GroupStore(Replica(connection, tmp_path / FILE_NAME, lock.fileno()), tmp_path)
+    lock = os.open(tmp_path / "replica.lock", os.O_RDWR)
+    store = GroupStore(Replica(connection, tmp_path / FILE_NAME, lock), tmp_path)
     written(store, Batch(entries=[entry(2)]))
     connection.failure = "SQLITE_IOERR_FSYNC"
     with pytest.raises(PlatformError, match="SQLITE_IOERR_FSYNC"):
@@ -119,8 +120,7 @@ def test_a_failed_fsync_halts(tmp_path: Path) -> None:
     assert store.halted
     with pytest.raises(PlatformError, match="the replica stopped"):
         written(store, Batch(entries=[entry(3)]))
-    connection.close()
-    lock.close()
+    store.close()
 
 
 def test_what_need_not_be_durable_waits_for_no_disk(tmp_path: Path, store: GroupStore) -> None:
