@@ -29,6 +29,7 @@
     │   ├── DeadlineExceeded      a wait that reached its limit
     │   └── ConsensusError        a group of coordinators
     │       ├── RequestDropped        a proposal or read that was not taken; try again
+    │       ├── NotLeading            another member leads, or none yet; ask there
     │       ├── PeerUnknown           an answer of a node that is no member
     │       ├── ConfChangeRefused     a change of members that cannot be made
     │       ├── SnapshotUnavailable   no snapshot yet; asked for again
@@ -374,6 +375,25 @@ class RequestDropped(ConsensusError):
 
     def __str__(self) -> str:
         return f"{self.what} dropped: {self.reason}"
+
+
+class NotLeading(ConsensusError):
+    """The member that was asked does not lead its group (any more). Ask the one that does.
+
+    ``lead`` is that member as far as is known, 0 for none. Where ``unknown`` is true, what was
+    asked for had been taken and may still happen.
+    """
+
+    kind = "not_leading"
+
+    def __init__(self, lead: int, unknown: bool = False) -> None:
+        super().__init__(lead, unknown)
+        self.lead, self.unknown = lead, unknown
+
+    def __str__(self) -> str:
+        where = f"member {self.lead} does" if self.lead else "no member is known to"
+        fate = "; what was asked for may have happened" if self.unknown else ""
+        return f"this member does not lead the group, {where}{fate}"
 
 
 class PeerUnknown(ConsensusError):

@@ -4,7 +4,8 @@ After Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm
 and Ongaro, "Consensus: Bridging Theory and Practice" (the thesis); in the shape and with the
 names of etcd-io/raft. A driver owns clock, disk and network: see ``raw_node``.
 
-    raw_node                                   what a driver calls
+    member                                     a driver of raw_node, over the host's own I/O
+    raw_node, log_store                        what a driver calls; what it writes to
     step                                       tick and message → what follows
     leader | follower | election | reads | reconfiguration | replication
     state                                      one node
@@ -14,6 +15,8 @@ names of etcd-io/raft. A driver owns clock, disk and network: see ``raw_node``.
 """
 
 from omium.consensus.config import Config
+from omium.consensus.log_store import Batch, LogStore, Machine, MemoryLogStore
+from omium.consensus.member import Host, Member
 from omium.consensus.membership import Membership
 from omium.consensus.messages import Message, MessageType
 from omium.consensus.progress import ProgressState
@@ -42,6 +45,7 @@ from omium.consensus.storage import MemoryStorage, Storage
 __all__ = [
     "NONE",
     "NO_LIMIT",
+    "Batch",
     "ConfChange",
     "ConfChangeSingle",
     "ConfChangeTransition",
@@ -52,7 +56,12 @@ __all__ = [
     "Entry",
     "EntryType",
     "HardState",
+    "Host",
+    "LogStore",
+    "Machine",
+    "Member",
     "Membership",
+    "MemoryLogStore",
     "MemoryStorage",
     "Message",
     "MessageType",

@@ -1,8 +1,8 @@
 """One member's durable state: the log that consensus orders and what applying it gave.
 
-Both live in one SQLite file, so that they cannot disagree. ``append`` and ``apply`` are the
-two halves that a Raft core drives apart; ``commit`` is a group of one doing both in one
-transaction. When ``commit`` has returned, the batch is on disk.
+Both live in one SQLite file, so that they cannot disagree. ``commit`` orders, applies and makes
+durable in one transaction: when it has returned, the batch is on disk. In a group of several the
+log belongs to consensus, and ``group_store`` drives ``transaction`` and ``carry_out`` instead.
 
 Not safe for use by several threads at once: the coordinator calls it from its event loop, so
 that what it reads is always what was committed.
@@ -13,13 +13,14 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from omium.errors import CorruptRecord, DataDirectoryBusy, PlatformError
+from omium.errors import Conflict, CorruptRecord, DataDirectoryBusy, PlatformError
 from omium.execution.commands import (
     Command,
     WriteDelivery,
@@ -43,6 +44,7 @@ from omium.execution.state import ExecutionState
 from omium.storage.catalog import Catalog, RecordWritten
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
 from omium.storage.outbox import WEBHOOK_KIND, Outbox
+from omium.storage.raft_store import identity_in
 from omium.storage.sqlite import checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
@@ -96,6 +98,10 @@ class Replica:
         self._applied = self._meta("applied")
         (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
+        self._synced = True
+        self.in_group = identity_in(connection) is not None
+        """Whether this is the file of a group's member, whose log may be ahead of what is
+        committed."""
 
     @classmethod
     def open(cls, directory: Path, *, owner: str) -> Replica:
@@ -119,7 +125,8 @@ class Replica:
         try:
             with translated(path):
                 replica = cls(connection, path, lock)
-            replica.recover()
+            if not replica.in_group:
+                replica.recover()
         except BaseException:
             connection.close()
             os.close(lock)
@@ -127,8 +134,31 @@ class Replica:
         return replica
 
     def close(self) -> None:
+        """Let go of file and lock. May be called again."""
         self._connection.close()
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for what is written in the same transactions."""
+        return self._connection
+
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._path
+
+    @property
+    def applied(self) -> int:
+        """The last index of the log that was applied."""
+        return self._applied
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._halted is not None
 
     def _meta(self, key: str) -> int:
         row = self._connection.execute(
@@ -183,19 +213,35 @@ class Replica:
         of the batch was written; after an error of fsync the replica refuses to go on, since
         what the disk holds is then unknown.
         """
+        if self.in_group:
+            raise Conflict(f"{self._path} belongs to a group of coordinators: only it may write")
+        with self.transaction():
+            first = self._last + 1
+            self.append((first + offset, 0, command) for offset, command in enumerate(batch))
+            return self.apply(self._last)
+
+    @contextmanager
+    def transaction(self, *, sync: bool = True) -> Iterator[None]:
+        """Write what is written inside, all of it or nothing; after an error nothing is.
+
+        Without ``sync`` it is on disk with the next one that is synced, and until then a power
+        cut may take it back. Raises ``StorageFull`` and the like, and ``PlatformError`` after an
+        error of fsync, for ever.
+        """
         if self._halted is not None:
             raise PlatformError(f"the replica stopped: {self._halted}")
         try:
             with translated(self._path):
+                if sync is not self._synced:
+                    level = "FULL" if sync else "NORMAL"
+                    self._connection.execute(f"PRAGMA synchronous = {level}")
+                    self._synced = sync
                 self._connection.execute("BEGIN IMMEDIATE")
-                first = self._last + 1
-                self.append((first + offset, 0, command) for offset, command in enumerate(batch))
-                outcomes = self.apply(self._last)
+                yield
                 self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back(error)
             raise
-        return outcomes
 
     def append(self, entries: Iterable[tuple[int, int, Command]]) -> None:
         """Put (index, term, command) rows into the log, inside the open transaction."""
@@ -205,15 +251,27 @@ class Replica:
             rows.append((index, term, body, checksum(body, "log", index, term)))
             self._pending[index] = command
             self._last = index
-        self._connection.executemany("INSERT INTO log VALUES (?,?,?,?)", rows)
+        self._connection.executemany(
+            "INSERT INTO log (idx, term, body, crc) VALUES (?,?,?,?)", rows
+        )
 
     def apply(self, upto: int) -> list[Outcome]:
         """Apply the log up to index ``upto``, inside the open transaction."""
+        indexes = range(self._applied + 1, upto + 1)
+        outcomes = self.carry_out(
+            [self._pending.pop(index, None) or self._read_log(index) for index in indexes], upto
+        )
+        if upto // LOG_ROWS_KEPT != (upto - len(indexes)) // LOG_ROWS_KEPT:
+            self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
+        return outcomes
+
+    def carry_out(self, commands: Iterable[Command], upto: int) -> list[Outcome]:
+        """Carry out ``commands``, which bring the state to index ``upto`` of the log, inside the
+        open transaction. Returns one outcome for each."""
         outcomes: list[Outcome] = []
         journal_rows: list[_JournalRow] = []
         touched: dict[str, ExecutionState] = {}
-        for index in range(self._applied + 1, upto + 1):
-            command = self._pending.pop(index, None) or self._read_log(index)
+        for command in commands:
             if isinstance(command, WriteRecord):
                 outcomes.append(self._write_record(command))
                 continue
@@ -234,8 +292,6 @@ class Replica:
             "UPDATE meta SET value = ?, crc = ? WHERE key = 'applied'",
             (upto, checksum(b"", "meta", "applied", upto)),
         )
-        if upto // LOG_ROWS_KEPT != self._applied // LOG_ROWS_KEPT:
-            self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
         self._applied = upto
         # Not before: states that are ahead of the journal table cannot be folded from it.
         self._forget_finished()
@@ -325,9 +381,6 @@ class Replica:
         return decode_command(body, f"log@{index}")
 
     def _roll_back(self, error: BaseException) -> None:
-        # The states were changed ahead of the commit: forget them, the disk is right.
-        self._states.clear()
-        self._pending.clear()
         cause = error.__cause__
         name = getattr(cause, "sqlite_errorname", "")
         if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
@@ -335,6 +388,13 @@ class Replica:
         with translated(self._path):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+        self.reload()
+
+    def reload(self) -> None:
+        """Forget what is in memory: the disk is right."""
+        self._states.clear()
+        self._pending.clear()
+        with translated(self._path):
             self._applied = self._meta("applied")
             (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)

@@ -21,16 +21,25 @@ from omium.errors import (
     StorageUnwritable,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (3, SCHEMA_VERSION)
+"""What is read beside a writer is the same in all of these; a writer migrates the older ones."""
+
 BUSY_TIMEOUT_S = 5.0
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
 
--- What consensus ordered: one row an append. Trimmed once applied.
+-- What consensus ordered: one row an append, of type 0. Trimmed once applied.
 CREATE TABLE log (
-    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
+    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+    type INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- What a member of a group must find again. Empty where there is no group.
+CREATE TABLE raft (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- What was applied: the journals of all executions.
 CREATE TABLE journal (
@@ -82,6 +91,16 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_due ON outbox (tenant, webhook, due_ms, execution, idx);
 """
 
+_MIGRATIONS = {
+    3: """
+ALTER TABLE log ADD COLUMN type INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE raft (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
+}
+"""By the version that they start from: what leads to the next one."""
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open, and create when missing, the database that this process owns.
@@ -103,6 +122,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             # On macOS fsync stops at the drive's cache; this goes through it.
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
+            _migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -150,6 +170,15 @@ def _create(path: Path) -> None:
         os.close(directory)
 
 
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older schema up to this one, a version a transaction."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for older in range(version, SCHEMA_VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_MIGRATIONS[older]} PRAGMA user_version = {older + 1}; COMMIT;"
+        )
+
+
 def _check_file(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -159,7 +188,7 @@ def _check_file(connection: sqlite3.Connection, path: Path) -> None:
         raise CorruptRecord(str(path), f"{size} bytes are no whole number of pages")
     if version == 0:
         raise CorruptRecord(str(path), "the database is empty")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise PlatformError(
             f"{path} has schema version {version}, this Omium reads {SCHEMA_VERSION}"
         )

@@ -146,7 +146,7 @@ def log_row(index: int, entry: ev.Append) -> tuple[int, int, bytes, int]:
     return index, 7, body, checksum(body, "log", index, 7)
 
 
-INSERT = "INSERT INTO log VALUES (?,?,?,?)"
+INSERT = "INSERT INTO log (idx, term, body, crc) VALUES (?,?,?,?)"
 
 
 def ahead(tmp_path: Path, opened: Callable[[], Replica]) -> list[tuple[int, int, bytes, int]]:
