@@ -201,6 +201,7 @@ class Desk:
             tenant=message.tenant,
             statuses=message.statuses,
             workflow=message.workflow,
+            id_prefix=message.id_prefix,
             labels=message.labels,
             created_from_ms=message.created_from_ms,
             created_to_ms=message.created_to_ms,

@@ -198,6 +198,7 @@ class ListExecutions(Message, frozen=True, kw_only=True, tag="list_executions"):
     tenant: TenantId = DEFAULT_TENANT
     statuses: tuple[Status, ...] = ()
     workflow: str | None = None
+    id_prefix: str | None = None
     labels: dict[str, str] = {}
     created_from_ms: int | None = None
     created_to_ms: int | None = None

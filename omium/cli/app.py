@@ -18,7 +18,17 @@ import typer
 from typer.core import TyperGroup
 
 from omium import __version__
-from omium.cli import about, cancelling, executing, keys, looking, models, service, watching
+from omium.cli import (
+    about,
+    cancelling,
+    executing,
+    keys,
+    looking,
+    models,
+    service,
+    watching,
+    webhooks,
+)
 from omium.cli.terminal import exit_code_for, out, out_json, say, tell_error
 from omium.errors import OmiumError
 
@@ -131,6 +141,16 @@ _add(_keys, None, "create", keys.create_key)
 _add(_keys, None, "list", keys.list_keys)
 _add(_keys, None, "revoke", keys.revoke_key)
 
+_webhooks = typer.Typer(help="Have URLs told of executions, and see what became of it.")
+_add(_webhooks, None, "create", webhooks.create_webhook)
+_add(_webhooks, None, "list", webhooks.list_webhooks)
+_add(_webhooks, None, "show", webhooks.show_webhook)
+_add(_webhooks, None, "delete", webhooks.delete_webhook)
+_add(_webhooks, None, "rotate", webhooks.rotate_webhook)
+_add(_webhooks, None, "test", webhooks.test_webhook)
+_add(_webhooks, None, "deliveries", webhooks.list_deliveries)
+_add(_webhooks, None, "redeliver", webhooks.redeliver)
+
 _add(app, _RUNNING, "run", executing.run)
 _add(app, _RUNNING, "resume", executing.resume)
 _add(app, _RUNNING, "fork", executing.fork)
@@ -141,6 +161,7 @@ _add(app, _SERVING, "up", service.up)
 _add(app, _SERVING, "status", service.status)
 _add(app, _SERVING, "down", service.down)
 app.add_typer(_keys, name="keys", rich_help_panel=_SERVING)
+app.add_typer(_webhooks, name="webhooks", rich_help_panel=_SERVING)
 _add(app, _LOOKING, "ps", looking.ps)
 _add(app, _LOOKING, "show", looking.show)
 _add(app, _LOOKING, "checkpoints", looking.checkpoints)

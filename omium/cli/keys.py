@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from omium.cli.options import Address, AsJson, DataDir
-from omium.cli.places import place_of, place_to_act
+from omium.cli.places import client_at, place_of
 from omium.cli.terminal import out, out_json, say, table
 from omium.cli.wording import time_text
 from omium.errors import InputError, NotFound, Unavailable
@@ -24,7 +24,7 @@ from omium.types import TenantId
 
 if TYPE_CHECKING:
     # Each brings half a second of imports, for these few commands.
-    from omium.client import ApiKey, Client
+    from omium.client import ApiKey
     from omium.serve.api import Keys
 
 SCOPES = ("read", "run", "admin")
@@ -81,7 +81,7 @@ def create_key(
 
         key = _here(data_dir, address, make)
     else:
-        with _client(data_dir, address) as client:
+        with client_at(data_dir, address) as client:
             key = client.create_key(name, wanted)
     if key.secret is None:
         raise Unavailable(
@@ -117,7 +117,7 @@ def list_keys(
 
         keys = _here(data_dir, address, page)
     else:
-        with _client(data_dir, address) as client:
+        with client_at(data_dir, address) as client:
             keys = list(client.keys())
     if as_json:
         out_json([_public(key) for key in keys])
@@ -160,24 +160,12 @@ def revoke_key(
 
         key = _here(data_dir, address, revoke)
     else:
-        with _client(data_dir, address) as client:
+        with client_at(data_dir, address) as client:
             key = client.revoke_key(key_id)
     if as_json:
         out_json(_public(key))
     else:
         out(f"{key.id} is revoked")
-
-
-def _client(data_dir: Path | None, address: str | None) -> Client:
-    from omium.cli.remote import ASK_RETRY_S
-    from omium.client import Client
-
-    place = place_to_act(data_dir, address)
-    if place.address is None:
-        raise NotFound(
-            "service", str(place.settings.data_dir), "start one with `omium up`, or name --address"
-        )
-    return Client(place.address, retry_s=ASK_RETRY_S)
 
 
 def _here(data_dir: Path | None, address: str | None, work: Callable[[Keys], Awaitable[_T]]) -> _T:

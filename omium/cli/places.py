@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omium.cli.terminal import say
 from omium.config import Settings, load_settings
-from omium.errors import ConfigError, InputError, StorageUnwritable
+from omium.errors import ConfigError, InputError, NotFound, StorageUnwritable
 from omium.runtime.service_file import live_service
+
+if TYPE_CHECKING:
+    from omium.client import Client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +64,18 @@ def place_to_act(data_dir: Path | None, address: str | None) -> Place:
         return place
     say(f"asking the service at {record.address}, which uses {place.settings.data_dir}")
     return Place(settings=place.settings, address=record.address, options=place.options)
+
+
+def client_at(data_dir: Path | None, address: str | None) -> Client:
+    """A client of the service that options and settings lead to, for what no data directory
+    can do by itself. Asks it nothing yet. Raises ``NotFound`` where there is none."""
+    # Behind an import that only those pay for who ask a service.
+    from omium.cli.remote import ASK_RETRY_S
+    from omium.client import Client
+
+    place = place_to_act(data_dir, address)
+    if place.address is None:
+        raise NotFound(
+            "service", str(place.settings.data_dir), "start one with `omium up`, or name --address"
+        )
+    return Client(place.address, retry_s=ASK_RETRY_S)

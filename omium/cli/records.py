@@ -183,12 +183,10 @@ def known_ids(settings: Settings, prefix: str, limit: int = 50) -> list[tuple[st
     shells to complete. Nothing where nothing can be read."""
     try:
         with opened_if_any(settings) as records:
-            rows = records.journal.executions(limit=limit) if records is not None else []
-            return [
-                (row.id, f"{row.workflow} {records.shown_status(row.status)}")
-                for row in rows
-                if records is not None and row.id.startswith(prefix)
-            ]
+            if records is None:
+                return []
+            rows = records.journal.executions(id_prefix=prefix, limit=limit)
+            return [(r.id, f"{r.workflow} {records.shown_status(r.status)}") for r in rows]
     except OmiumError:
         # A shell that completes a word has no place to show an error in.
         return []

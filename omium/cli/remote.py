@@ -21,7 +21,6 @@ from omium.types import ExecutionId, Json, Status
 ASK_RETRY_S = 5.0
 """For how long somebody at a terminal waits for a service that does not answer."""
 
-LOOKED_THROUGH_MAX = 1_000
 COMPLETED_MAX = 50
 
 
@@ -33,8 +32,6 @@ class ServiceRecords(Records):
         self._journals: dict[ExecutionId, list[Entry]] = {}
 
     def resolve(self, name: str) -> ExecutionId:
-        """An id that is written out is found wherever it is; the beginning of one among the
-        newest thousand."""
         if name == LAST:
             for info in self._client.executions():
                 return ExecutionId(info.id)
@@ -42,8 +39,7 @@ class ServiceRecords(Records):
         try:
             return ExecutionId(self._client.execution(name).view().id)
         except NotFound:
-            newest = islice(self._client.executions(), LOOKED_THROUGH_MAX)
-            found = [info.id for info in newest if info.id.startswith(name)]
+            found = [info.id for info in islice(self._client.executions(id_prefix=name), 2)]
         if len(found) != 1:
             raise NotFound("execution", name, "more than one begins so" if found else LISTED)
         return ExecutionId(found[0])
@@ -105,8 +101,8 @@ def ids_at(address: str, prefix: str) -> list[tuple[str, str]]:
     """See ``known_ids``: those of a service."""
     try:
         with Client(address, retry_s=0) as client:
-            newest = islice(client.executions(), COMPLETED_MAX)
-            return [(i.id, f"{i.workflow} {i.status}") for i in newest if i.id.startswith(prefix)]
+            newest = islice(client.executions(id_prefix=prefix), COMPLETED_MAX)
+            return [(info.id, f"{info.workflow} {info.status}") for info in newest]
     except OmiumError:
         # A shell that completes a word has no place to show an error in.
         return []

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,18 +16,23 @@ import msgspec
 
 from omium.client import streams
 from omium.client.credentials import connection_of
+from omium.client.pages import listed
 from omium.client.shapes import (
     ApiKey,
     Checkpoint,
+    Delivery,
     Event,
     Execution,
     ExecutionInfo,
+    Webhook,
     WorkflowInfo,
     WorkflowVersion,
 )
 from omium.client.transport import Transport
 from omium.errors import DeadlineExceeded, DefinitionError, InputError
 from omium.types import Json, Status
+
+_T = TypeVar("_T")
 
 RETRY_S = 60.0
 """A service that is started again takes some ten seconds."""
@@ -47,33 +52,8 @@ class _Result(msgspec.Struct):
     output: Any = None
 
 
-class _ExecutionPage(msgspec.Struct):
-    executions: tuple[ExecutionInfo, ...]
-    next_cursor: str | None
-
-
-class _WorkflowPage(msgspec.Struct):
-    workflows: tuple[WorkflowInfo, ...]
-    next_cursor: str | None
-
-
-class _KeyPage(msgspec.Struct):
-    keys: tuple[ApiKey, ...]
-    next_cursor: str | None
-
-
-class _CheckpointPage(msgspec.Struct):
-    checkpoints: tuple[Checkpoint, ...]
-    next_after: int | None
-
-
 class _State(msgspec.Struct):
     state: Any = None
-
-
-class _JournalPage(msgspec.Struct):
-    entries: tuple[dict[str, Any], ...]
-    next_after: int | None
 
 
 class AsyncClient:
@@ -150,17 +130,9 @@ class AsyncClient:
             path += f"/versions/{_quoted(version)}"
         return await self._transport.ask(WorkflowVersion, "GET", path)
 
-    async def workflows(self) -> AsyncGenerator[WorkflowInfo]:
+    def workflows(self) -> AsyncGenerator[WorkflowInfo]:
         """All workflows, by name."""
-        cursor: str | None = None
-        while True:
-            page = await self._transport.ask(
-                _WorkflowPage, "GET", "/v1/workflows", params={"cursor": cursor, "limit": PAGE}
-            )
-            for item in page.workflows:
-                yield item
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._listed(WorkflowInfo, "/v1/workflows", "workflows")
 
     # ------------------------------------------------------------------ executions
 
@@ -198,36 +170,28 @@ class AsyncClient:
         """The handle of an execution that exists. Asks nobody."""
         return AsyncHandle(self._transport, execution_id, retry_s=self._retry_s)
 
-    async def executions(
+    def executions(
         self,
         *,
         statuses: Iterable[Status] = (),
         workflow: str | None = None,
+        id_prefix: str | None = None,
         labels: Mapping[str, str] | None = None,
         created_from: str | None = None,
         created_to: str | None = None,
     ) -> AsyncGenerator[ExecutionInfo]:
         """Executions, the newest first. Times are RFC 3339 texts."""
-        cursor: str | None = None
-        while True:
-            page = await self._transport.ask(
-                _ExecutionPage,
-                "GET",
-                "/v1/executions",
-                params={
-                    "status": list(statuses) or None,
-                    "workflow": workflow,
-                    "label": [f"{name}:{value}" for name, value in (labels or {}).items()] or None,
-                    "created_from": created_from,
-                    "created_to": created_to,
-                    "cursor": cursor,
-                    "limit": PAGE,
-                },
-            )
-            for item in page.executions:
-                yield item
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._listed(
+            ExecutionInfo,
+            "/v1/executions",
+            "executions",
+            status=list(statuses) or None,
+            workflow=workflow,
+            id_prefix=id_prefix,
+            label=[f"{name}:{value}" for name, value in (labels or {}).items()] or None,
+            created_from=created_from,
+            created_to=created_to,
+        )
 
     # ------------------------------------------------------------------ keys
 
@@ -241,21 +205,65 @@ class AsyncClient:
             headers=_named(None),
         )
 
-    async def keys(self) -> AsyncGenerator[ApiKey]:
+    def keys(self) -> AsyncGenerator[ApiKey]:
         """The keys of the own tenant, revoked ones too."""
-        cursor: str | None = None
-        while True:
-            page = await self._transport.ask(
-                _KeyPage, "GET", "/v1/keys", params={"cursor": cursor, "limit": PAGE}
-            )
-            for item in page.keys:
-                yield item
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._listed(ApiKey, "/v1/keys", "keys")
 
     async def revoke_key(self, key_id: str) -> ApiKey:
         """Revoke a key; it opens nothing after a second at most. Raises ``NotFound``."""
         return await self._transport.ask(ApiKey, "DELETE", f"/v1/keys/{_quoted(key_id)}")
+
+    # ------------------------------------------------------------------ webhooks
+
+    async def create_webhook(
+        self, url: str, events: Iterable[str] = (), *, description: str = ""
+    ) -> Webhook:
+        """Have ``url`` told of events, such as ``execution.failed``; of all that there are where
+        none is named. The webhook's ``secret`` is shown this once."""
+        body: dict[str, Any] = {"url": url, "description": description}
+        if wanted := list(events):
+            body["events"] = wanted
+        return await self._transport.ask(
+            Webhook, "POST", "/v1/webhooks", body=body, headers=_named(None)
+        )
+
+    def webhooks(self) -> AsyncGenerator[Webhook]:
+        """The webhooks of the own tenant, by id."""
+        return self._listed(Webhook, "/v1/webhooks", "webhooks")
+
+    async def webhook(self, webhook_id: str) -> Webhook:
+        """A webhook, without its secret. Raises ``NotFound``."""
+        return await self._transport.ask(Webhook, "GET", _webhook_path(webhook_id))
+
+    async def delete_webhook(self, webhook_id: str) -> Webhook:
+        """Delete a webhook, its log, and what it was still to be told. Raises ``NotFound``."""
+        return await self._transport.ask(Webhook, "DELETE", _webhook_path(webhook_id))
+
+    async def rotate_webhook(self, webhook_id: str) -> Webhook:
+        """Give a webhook a new ``secret``, shown this once; the old one signs beside it for a
+        day. Raises ``NotFound``."""
+        return await self._transport.ask(
+            Webhook, "POST", f"{_webhook_path(webhook_id)}/rotate", headers=_named(None)
+        )
+
+    async def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a trial message. Raises ``NotFound``."""
+        return await self._transport.ask(
+            Delivery, "POST", f"{_webhook_path(webhook_id)}/test", headers=_named(None)
+        )
+
+    def deliveries(self, webhook_id: str) -> AsyncGenerator[Delivery]:
+        """What was sent to a webhook, by the id of the message. Raises ``NotFound``."""
+        return self._listed(Delivery, f"{_webhook_path(webhook_id)}/deliveries", "deliveries")
+
+    async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a message once more, with all tries before it. Raises ``NotFound``, and
+        ``Conflict`` for one that is on its way."""
+        path = f"{_webhook_path(webhook_id)}/deliveries/{_quoted(delivery_id)}/redeliver"
+        return await self._transport.ask(Delivery, "POST", path, headers=_named(None))
+
+    def _listed(self, item: type[_T], path: str, member: str, **params: Any) -> AsyncGenerator[_T]:
+        return listed(self._transport, item, path, member, params={"limit": PAGE, **params})
 
 
 class AsyncHandle:
@@ -351,16 +359,10 @@ class AsyncHandle:
         )
         return AsyncHandle(self._transport, pending.execution, retry_s=self._retry_s)
 
-    async def checkpoints(self) -> AsyncGenerator[Checkpoint]:
+    def checkpoints(self) -> AsyncGenerator[Checkpoint]:
         """Its checkpoints, in the order of the journal."""
-        after: int | None = 0
-        while after is not None:
-            page = await self._transport.ask(
-                _CheckpointPage, "GET", f"{self._path}/checkpoints", params={"after": after}
-            )
-            for item in page.checkpoints:
-                yield item
-            after = page.next_after
+        path = f"{self._path}/checkpoints"
+        return listed(self._transport, Checkpoint, path, "checkpoints", by="after")
 
     async def state(self, checkpoint: int) -> Json:
         """The state that a checkpoint holds. Raises ``NotFound``."""
@@ -374,16 +376,11 @@ class AsyncHandle:
         anything: Any = Any
         return await self._transport.ask(anything, "GET", f"{self._path}/blobs/{name}")
 
-    async def journal(self, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
+    def journal(self, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
         """Journal entries after an index, as they are now."""
-        at: int | None = after
-        while at is not None:
-            page = await self._transport.ask(
-                _JournalPage, "GET", f"{self._path}/journal", params={"after": at}
-            )
-            for entry in page.entries:
-                yield entry
-            at = page.next_after
+        begin, kind = {"after": after}, dict[str, Any]
+        path = f"{self._path}/journal"
+        return listed(self._transport, kind, path, "entries", params=begin, by="after")
 
     async def _act(self, verb: str, body: Any = None) -> Execution:
         return await self._transport.ask(
@@ -393,6 +390,10 @@ class AsyncHandle:
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
+
+
+def _webhook_path(webhook_id: str) -> str:
+    return f"/v1/webhooks/{_quoted(webhook_id)}"
 
 
 def _named(key: str | None) -> dict[str, str]:

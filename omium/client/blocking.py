@@ -13,9 +13,11 @@ from omium.client.aio import RETRY_S, AsyncClient, AsyncHandle
 from omium.client.shapes import (
     ApiKey,
     Checkpoint,
+    Delivery,
     Event,
     Execution,
     ExecutionInfo,
+    Webhook,
     WorkflowInfo,
     WorkflowVersion,
 )
@@ -155,6 +157,7 @@ class Client:
         *,
         statuses: Iterable[Status] = (),
         workflow: str | None = None,
+        id_prefix: str | None = None,
         labels: Mapping[str, str] | None = None,
         created_from: str | None = None,
         created_to: str | None = None,
@@ -164,6 +167,7 @@ class Client:
             self._client.executions(
                 statuses=statuses,
                 workflow=workflow,
+                id_prefix=id_prefix,
                 labels=labels,
                 created_from=created_from,
                 created_to=created_to,
@@ -181,6 +185,40 @@ class Client:
     def revoke_key(self, key_id: str) -> ApiKey:
         """See ``AsyncClient.revoke_key``."""
         return self._loop.wait(self._client.revoke_key(key_id))
+
+    def create_webhook(
+        self, url: str, events: Iterable[str] = (), *, description: str = ""
+    ) -> Webhook:
+        """See ``AsyncClient.create_webhook``."""
+        return self._loop.wait(self._client.create_webhook(url, events, description=description))
+
+    def webhooks(self) -> Generator[Webhook]:
+        """The webhooks of the own tenant, by id."""
+        return self._loop.iterate(self._client.webhooks())
+
+    def webhook(self, webhook_id: str) -> Webhook:
+        """A webhook, without its secret. Raises ``NotFound``."""
+        return self._loop.wait(self._client.webhook(webhook_id))
+
+    def delete_webhook(self, webhook_id: str) -> Webhook:
+        """See ``AsyncClient.delete_webhook``."""
+        return self._loop.wait(self._client.delete_webhook(webhook_id))
+
+    def rotate_webhook(self, webhook_id: str) -> Webhook:
+        """See ``AsyncClient.rotate_webhook``."""
+        return self._loop.wait(self._client.rotate_webhook(webhook_id))
+
+    def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a trial message. Raises ``NotFound``."""
+        return self._loop.wait(self._client.test_webhook(webhook_id))
+
+    def deliveries(self, webhook_id: str) -> Generator[Delivery]:
+        """See ``AsyncClient.deliveries``."""
+        return self._loop.iterate(self._client.deliveries(webhook_id))
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """See ``AsyncClient.redeliver``."""
+        return self._loop.wait(self._client.redeliver(webhook_id, delivery_id))
 
 
 class Handle:

@@ -134,3 +134,39 @@ class ApiKey(_Shape, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"ApiKey({self.id!r}, {self.name!r})"
+
+
+class Webhook(_Shape, frozen=True, kw_only=True):
+    """A URL that is told of events. ``secret`` is there once: when it is made or changed."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    description: str
+    created_ms: int
+    secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Webhook({self.id!r}, {self.url!r})"
+
+
+class Delivery(_Shape, frozen=True, kw_only=True):
+    """A message to a webhook, and how far it has come.
+
+    ``id`` is the same in every try, and the receiver's ``webhook-id``. ``status`` and ``error``
+    are of the latest try, ``next_ms`` is when the next one is due.
+    """
+
+    id: str
+    webhook: str
+    type: str
+    execution: str
+    index: int
+    at_ms: int
+    state: Literal["pending", "delivered", "given_up"]
+    attempts: int
+    tried_ms: int | None = None
+    took_ms: int | None = None
+    status: int | None = None
+    error: str = ""
+    next_ms: int | None = None

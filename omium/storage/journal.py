@@ -155,6 +155,7 @@ class Journal:
         statuses: Sequence[Status] = (),
         workflow: str | None = None,
         execution_id: str | None = None,
+        id_prefix: str | None = None,
         labels: Mapping[str, str] | None = None,
         created_from_ms: int | None = None,
         created_to_ms: int | None = None,
@@ -163,13 +164,16 @@ class Journal:
     ) -> list[ExecutionRow]:
         """Executions, the newest first. ``before`` is the last id of the previous page.
 
-        All of ``labels`` must fit; ``created_from_ms`` is included, ``created_to_ms`` is not.
+        Ids begin with ``id_prefix``. All of ``labels`` must fit; ``created_from_ms`` is included,
+        ``created_to_ms`` is not.
         """
         clauses, values = ["1"], list[object]()
         for clause, value in (
             ("tenant = ?", tenant),
             ("workflow = ?", workflow),
             ("id = ?", execution_id),
+            ("id >= ?", id_prefix),
+            ("id < ?", _after_all_of(id_prefix) if id_prefix is not None else None),
             ("id < ?", before),
             ("created_ms >= ?", created_from_ms),
             ("created_ms < ?", created_to_ms),
@@ -213,11 +217,10 @@ class Journal:
 
     def find(self, prefix: str) -> ExecutionId:
         """The one execution whose id is or begins with ``prefix``. Raises ``NotFound``."""
-        upper = prefix + "\U0010ffff"
         with translated(self._path):
             rows = self._connection.execute(
                 "SELECT id FROM executions WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
-                (prefix, upper),
+                (prefix, _after_all_of(prefix)),
             ).fetchall()
         if not rows or (len(rows) > 1 and rows[0][0] != prefix):
             hint = "more than one begins so" if rows else "`omium ps` lists what there is"
@@ -232,6 +235,11 @@ def _row(values: Sequence[object]) -> ExecutionRow:
     except msgspec.DecodeError as error:
         raise CorruptRecord(f"{fields['id']} in the list", f"its labels: {error}") from error
     return ExecutionRow(**fields)
+
+
+def _after_all_of(prefix: str) -> str:
+    """What sorts after every id that begins with ``prefix``."""
+    return prefix + "\U0010ffff"
 
 
 def _bounded(limit: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from omium.client.webhooks import verify
 from omium.clock import SystemClock
 from omium.runtime import endpoint, service_file
 from omium.runtime.service_file import ServiceRecord
@@ -20,6 +21,7 @@ from tests.cli.conftest import Omium, workflow_of
 from tests.cli.programs import wait_for
 from tests.cli.served import Service, service
 from tests.serve.api.stage import PEPPER
+from tests.webhooks.receiver import Receiver, receiving
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,8 @@ def test_ends_have_their_exit_codes(omium: Omium, at: Service, tmp_path: Path) -
     assert omium("watch", "last", *there).exit_code == 3
     assert omium("resume", "last", *there).exit_code == 3
     assert omium("cancel", "last", *there).exit_code == 2
+    many = omium("show", "ex_", *there)
+    assert (many.exit_code, "more than one begins so" in many.stderr) == (2, True)
     nothing = omium("show", "ex_nothing", *there)
     assert nothing.exit_code == 2
     assert nothing.stderr == "error: no execution 'ex_nothing'; `omium ps` lists what there is\n"
@@ -212,6 +216,64 @@ def test_keys(omium: Omium, at: Service, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("OMIUM_API_KEY", secret)
     assert omium("ps", *there).exit_code == 2
     nobody = omium("keys", "list")
+    assert (nobody.exit_code, "omium up" in nobody.stderr) == (2, True)
+
+
+@pytest.fixture
+def receiver(at: Service) -> Iterator[Receiver]:
+    """One who receives webhooks, in the service's event loop."""
+    receiving_here = receiving()
+    yield at.do(receiving_here.__aenter__())
+    at.do(receiving_here.__aexit__(None, None, None))
+
+
+def test_webhooks(omium: Omium, at: Service, receiver: Receiver) -> None:
+    there = ("--address", at.address)
+    assert omium("webhooks", "list", *there).stdout == "no webhooks\n"
+    made = omium("webhooks", "create", receiver.url, "--event", "execution.failed", *there)
+    assert made.exit_code == 0, made.stderr
+    secret, hook = made.stdout.strip(), made.stderr.split()[1]
+    assert made.stderr == (
+        f"webhook {hook} is told of failed; keep the secret, it is not shown again\n"
+    )
+    _, listed = omium("webhooks", "list", *there).stdout.splitlines()
+    assert (listed.split()[0], listed.split()[2:]) == (hook, ["failed", receiver.url])
+    shown = omium("webhooks", "show", hook, *there)
+    assert f"url          {receiver.url}\n" in shown.stdout
+    assert secret not in shown.stdout + omium("webhooks", "list", "--json", *there).stdout
+    sent = omium("webhooks", "test", hook, *there)
+    delivery = sent.stdout.split()[0]
+    assert sent.stdout == f"{delivery} is on its way to {hook}\n"
+
+    def delivered() -> list[dict[str, Any]]:
+        log = omium("webhooks", "deliveries", hook, "--state", "delivered", "--json", *there)
+        return json.loads(log.stdout)
+
+    wait_for(lambda: len(delivered()) == 1, "the trial does not arrive")
+    (message,) = receiver.messages
+    assert verify(message.body, message.headers, secret) == delivery
+    _, row = omium("webhooks", "deliveries", hook, *there).stdout.splitlines()
+    assert (row.split()[:3], row.split()[-2:]) == (
+        [delivery, "delivered", "1"],
+        ["webhook.test", "204"],
+    )
+    none = omium("webhooks", "deliveries", hook, "--state", "given_up", *there)
+    assert none.stdout == "no deliveries\n"
+    again = omium("webhooks", "redeliver", hook, delivery, "--json", *there)
+    assert json.loads(again.stdout)["id"] == delivery
+    new = json.loads(omium("webhooks", "rotate", hook, "--json", *there).stdout)
+    assert (new["id"], new["secret"] != secret) == (hook, True)
+    wait_for(lambda: len(receiver.messages) == 2, "it does not come again")
+    assert omium("webhooks", "delete", hook, *there).stdout == f"{hook} is deleted\n"
+    for words in (
+        ("show", hook),
+        ("create", "ftp://example.com"),
+        ("create", receiver.url, "--event", "execution.rumoured"),
+        ("deliveries", hook, "--state", "lost"),
+    ):
+        wrong = omium("webhooks", *words, *there)
+        assert (wrong.exit_code, wrong.stdout) == (2, ""), words
+    nobody = omium("webhooks", "list")
     assert (nobody.exit_code, "omium up" in nobody.stderr) == (2, True)
 
 

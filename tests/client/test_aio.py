@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from omium.client import AsyncClient
+from omium.client.webhooks import verify
 from omium.errors import (
     Conflict,
     DeadlineExceeded,
@@ -25,8 +26,9 @@ from omium.errors import (
     RequestConflict,
 )
 from tests.actors.gates import gate
-from tests.actors.stage import MODEL, agent
+from tests.actors.stage import MODEL, WAIT_S, agent
 from tests.serve.api.stage import Served, definition, served
+from tests.webhooks.receiver import receiving, status
 
 
 @asynccontextmanager
@@ -223,3 +225,49 @@ async def test_waiting_ends_with_the_one_who_waits(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await waiting
         assert await run.result(timeout_s=20) == {"heard": []}
+
+
+async def test_webhooks_are_made_tried_and_deleted(tmp_path: Path) -> None:
+    async with receiving(status(500), status(204)) as receiver, client_of(tmp_path) as (client, _):
+        made = await client.create_webhook(receiver.url, ["execution.failed"], description="mine")
+        assert made.secret is not None and made.secret not in repr(made)
+        every = await client.create_webhook(receiver.url)
+        assert len(every.events) == 4
+        listed = [hook async for hook in client.webhooks()]
+        assert {hook.id for hook in listed} == {made.id, every.id}
+        shown = await client.webhook(made.id)
+        assert (shown.events, shown.description) == (("execution.failed",), "mine")
+        assert shown.secret is None
+        trial = await client.test_webhook(made.id)
+        (failed,) = await receiver.got(1)
+        assert verify(failed.body, failed.headers, made.secret) == trial.id
+        async with asyncio.timeout(WAIT_S):
+            while not (log := [one async for one in client.deliveries(made.id)])[0].attempts:
+                pass
+        assert [(one.id, one.state, one.status) for one in log] == [(trial.id, "pending", 500)]
+        rotated = await client.rotate_webhook(made.id)
+        assert rotated.secret not in (None, made.secret)
+        assert (await client.redeliver(made.id, trial.id)).state == "pending"
+        _, message = await receiver.got(2)
+        assert verify(message.body, message.headers, rotated.secret or "") == trial.id
+        assert (await client.delete_webhook(made.id)).id == made.id
+        for refused in (client.webhook(made.id), client.test_webhook("../keys")):
+            with pytest.raises(NotFound):
+                await refused
+        with pytest.raises(NotFound):
+            [one async for one in client.deliveries(made.id)]
+        with pytest.raises(InputError, match="url"):
+            await client.create_webhook("http://example.com/")
+        with pytest.raises(InputError, match="events"):
+            await client.create_webhook(receiver.url, ["execution.rumoured"])
+
+
+async def test_lists_are_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omium.client.aio.PAGE", 2)
+    async with client_of(tmp_path) as (client, _):
+        await client.register(definition())
+        runs = [await client.run("tested", **doing()) for _ in range(5)]
+        ids = [run.id for run in reversed(runs)]
+        assert [one.id async for one in client.executions()] == ids
+        assert [one.id async for one in client.executions(id_prefix=ids[2])] == [ids[2]]
+        assert [one.id async for one in client.executions(id_prefix="ex_", workflow="no")] == []

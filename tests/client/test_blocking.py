@@ -46,6 +46,16 @@ def _everything(s: Served) -> None:
         key = client.create_key("one", ["run"])
         client.revoke_key(key.id)
         assert "one" in [one.name for one in list(client.keys())]
+        assert [one.id for one in client.executions(id_prefix=run.id)] == [run.id]
+        hook = client.create_webhook("https://example.com/hook", ["execution.failed"])
+        assert [one.id for one in client.webhooks()] == [client.webhook(hook.id).id]
+        assert client.rotate_webhook(hook.id).secret != hook.secret
+        assert list(client.deliveries(hook.id)) == []
+        with pytest.raises(NotFound):
+            client.redeliver(hook.id, "ex_none@1")
+        assert client.delete_webhook(hook.id).url == hook.url
+        with pytest.raises(NotFound):
+            client.test_webhook(hook.id)
     assert loops() == []
 
 

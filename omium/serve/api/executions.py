@@ -134,6 +134,9 @@ async def list_executions(
     request: Request,
     statuses: Statuses = None,
     workflow: Annotated[str | None, Query(max_length=63, description="Only of this one.")] = None,
+    id_prefix: Annotated[
+        str | None, Query(max_length=63, description="Only those whose ids begin so.")
+    ] = None,
     labels: LabelQuery = None,
     created_from: Time = None,
     created_to: Time = None,
@@ -148,6 +151,7 @@ async def list_executions(
     rows = await caller_of(request).client.executions(
         statuses=statuses or (),
         workflow=workflow,
+        id_prefix=id_prefix,
         labels=dict(_pairs(labels or [])),
         created_from_ms=_ms(created_from),
         created_to_ms=_ms(created_to),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
+
 from tests.actors.gates import gate
 from tests.serve.api.stage import events, served, submission
 
@@ -58,3 +60,22 @@ async def test_wait(tmp_path: Path) -> None:
             waiting = late.headers["location"]
         result = await s.http.get(waiting, params={"wait": True})
         assert result.status_code == 200
+
+
+async def test_executions_are_found_by_the_beginning_of_their_ids(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        await s.register()
+        one, two = [await s.run(), await s.run()]
+
+        async def found(http: httpx.AsyncClient, prefix: str) -> list[str]:
+            answer = await http.get("/v1/executions", params={"id_prefix": prefix})
+            assert answer.status_code == 200, answer.text
+            return [row["id"] for row in answer.json()["executions"]]
+
+        assert await found(s.http, one) == [one]
+        assert await found(s.http, "ex_") == [two, one]
+        assert await found(s.http, "%") == []
+        async with s.caller(await s.key_of("other", "read")) as other:
+            assert await found(other, "ex_") == []
+        long = await s.http.get("/v1/executions", params={"id_prefix": "e" * 64})
+        assert long.status_code == 422
