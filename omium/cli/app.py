@@ -18,7 +18,17 @@ import typer
 from typer.core import TyperGroup
 
 from omium import __version__
-from omium.cli import about, cancelling, executing, keys, looking, models, service, watching
+from omium.cli import (
+    about,
+    cancelling,
+    executing,
+    keys,
+    looking,
+    models,
+    service,
+    starting,
+    watching,
+)
 from omium.cli.terminal import exit_code_for, out, out_json, say, tell_error
 from omium.errors import OmiumError
 
@@ -147,6 +157,7 @@ _add(app, _LOOKING, "checkpoints", looking.checkpoints)
 _add(app, _LOOKING, "result", looking.result)
 _add(app, _LOOKING, "watch", watching.watch)
 _add(app, _LOOKING, "logs", watching.logs)
+_add(app, _SETTING_UP, "init", starting.init)
 _add(app, _SETTING_UP, "validate", about.validate)
 app.add_typer(_models, name="models", rich_help_panel=_SETTING_UP)
 _add(app, _SETTING_UP, "config", about.config)
