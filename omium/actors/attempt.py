@@ -32,7 +32,7 @@ from omium.frameworks.effect import effect
 from omium.frameworks.hook import CallSite
 from omium.frameworks.protocol import Assignment, BlockingToolRun, ToolRun
 from omium.frameworks.scope import Place
-from omium.types import Json, TenantId
+from omium.types import AgentName, Json, TenantId
 
 CALL_DEADLINE_S = 60.0
 """How long a coordinator may stay away, seconds: a restart takes a few."""
@@ -75,12 +75,26 @@ async def value_of(payload: Payload, blobs: Blobs, tenant: TenantId) -> Any:
     return await blobs.get_json(payload.blob, tenant=tenant)
 
 
+StandIn = Callable[[], Json]
+"""Gives the result of one tool call, or raises, in place of the tool."""
+
+
+class StandIns(Protocol):
+    """Who acts in place of tools, where they must not act themselves: in replays."""
+
+    def stand_in(self, agent: AgentName, key: CallKey) -> StandIn | None:
+        """Who acts in place of this call's tool; None lets the tool act."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to run a tool; the intent is committed at journal index ``call``."""
+    """Leave to run a tool; the intent is committed at journal index ``call``. Where there is a
+    ``stand_in``, it is that which is run."""
 
     call: int
     effect_key: str
+    stand_in: StandIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +108,16 @@ class AttemptSession:
     """Implements ``frameworks.protocol.Session``. One a lease; dies with its attempt."""
 
     def __init__(
-        self, assignment: Assignment, tenant: TenantId, site: CallSite, link: Link, blobs: Blobs
+        self,
+        assignment: Assignment,
+        tenant: TenantId,
+        site: CallSite,
+        link: Link,
+        blobs: Blobs,
+        stand_ins: StandIns | None = None,
     ) -> None:
         self.assignment = assignment
+        self._stand_ins = stand_ins
         self.site = site
         self.tenant = tenant
         self._link = link
@@ -172,8 +193,11 @@ class AttemptSession:
             return begun.result
         started_s = self._loop.time()
         try:
-            with effect(begun.effect_key):
-                result = await run(begun.effect_key)
+            if begun.stand_in is not None:
+                result = begun.stand_in()
+            else:
+                with effect(begun.effect_key):
+                    result = await run(begun.effect_key)
         except (Exception, SystemExit) as error:
             raise await self.tool_failed(name, begun.call, error) from error
         return await self.tool_completed(name, begun.call, result, started_s)
@@ -190,6 +214,9 @@ class AttemptSession:
             raise ToolError(name, str(error)) from error
         digest = digest_of(arguments)
         ordinal, occurrence = self.site.counters.next("tool", place.scope, name, digest)
+        key = CallKey(
+            kind="tool", scope=place.scope, name=name, digest=digest, occurrence=occurrence
+        )
         assignment = self.assignment
         answer = await self._link.call(
             m.BeginCall(
@@ -197,13 +224,7 @@ class AttemptSession:
                 agent=assignment.agent.name,
                 epoch=assignment.epoch,
                 step=place.step,
-                key=CallKey(
-                    kind="tool",
-                    scope=place.scope,
-                    name=name,
-                    digest=digest,
-                    occurrence=occurrence,
-                ),
+                key=key,
                 ordinal=ordinal,
                 idempotent=idempotent,
                 request=await payload_of(arguments, self._blobs, self.tenant),
@@ -214,7 +235,9 @@ class AttemptSession:
             raise self._refused(answer.refusal)
         match answer.decision:
             case Run(effect_key=effect_key):
-                return Permit(answer.index, effect_key)
+                stand_ins, agent = self._stand_ins, assignment.agent.name
+                stand_in = stand_ins.stand_in(agent, key) if stand_ins is not None else None
+                return Permit(answer.index, effect_key, stand_in)
             case Replay(response=response):
                 return Recorded(await value_of(response, self._blobs, self.tenant))
             case ReplayFailure(failure=failure):
@@ -288,8 +311,11 @@ class BlockingAttemptSession:
             return begun.result
         started_s = self._loop.time()
         try:
-            with effect(begun.effect_key):
-                result = run(begun.effect_key)
+            if begun.stand_in is not None:
+                result = begun.stand_in()
+            else:
+                with effect(begun.effect_key):
+                    result = run(begun.effect_key)
         except (Exception, SystemExit) as error:
             raise self._wait(session.tool_failed(name, begun.call, error)) from error
         return self._wait(session.tool_completed(name, begun.call, result, started_s))

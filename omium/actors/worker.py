@@ -12,7 +12,14 @@ import os
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
-from omium.actors.attempt import AttemptSession, Blobs, as_json, payload_of, value_of
+from omium.actors.attempt import (
+    AttemptSession,
+    Blobs,
+    StandIns,
+    as_json,
+    payload_of,
+    value_of,
+)
 from omium.actors.failures import failure_of
 from omium.actors.transport import Answer, Codec, Connection, Link
 from omium.definitions import value_problems, workflow_from_data
@@ -53,8 +60,10 @@ class Worker:
         api_key: str,
         blobs: Blobs,
         capacity: int = 8,
+        stand_ins: StandIns | None = None,
     ) -> None:
         self._id = worker_id
+        self._stand_ins = stand_ins
         self._adapter = adapter
         self._api_key = api_key
         self._blobs = blobs
@@ -239,7 +248,7 @@ class Worker:
                 model=lease.model or workflow.model_of(agent) or "",
             ),
         )
-        return AttemptSession(assignment, tenant, site, self._link, self._blobs)
+        return AttemptSession(assignment, tenant, site, self._link, self._blobs, self._stand_ins)
 
     async def _complete(self, session: AttemptSession, output: Json) -> None:
         agent = session.assignment.agent

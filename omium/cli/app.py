@@ -26,6 +26,7 @@ from omium.cli import (
     looking,
     models,
     service,
+    starting,
     watching,
     webhooks,
 )
@@ -168,6 +169,7 @@ _add(app, _LOOKING, "checkpoints", looking.checkpoints)
 _add(app, _LOOKING, "result", looking.result)
 _add(app, _LOOKING, "watch", watching.watch)
 _add(app, _LOOKING, "logs", watching.logs)
+_add(app, _SETTING_UP, "init", starting.init)
 _add(app, _SETTING_UP, "validate", about.validate)
 app.add_typer(_models, name="models", rich_help_panel=_SETTING_UP)
 _add(app, _SETTING_UP, "config", about.config)

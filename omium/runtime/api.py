@@ -17,7 +17,8 @@ from omium.config import Settings, load_settings
 from omium.errors import Conflict
 from omium.execution.events import Entry, to_json
 from omium.execution.records import Decision
-from omium.runtime.prepare import Definition, prepare
+from omium.runtime.located import Definition
+from omium.runtime.prepare import prepare
 from omium.runtime.runtime import Runtime
 from omium.types import ExecutionId, Json, Status
 

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from omium.config import Settings
-from omium.definitions import (
-    Workflow,
-    load_workflow,
-    validate_inputs,
-    workflow_from,
-)
+from omium.definitions import Workflow, validate_inputs
 from omium.errors import InputError
-from omium.frameworks.registry import FRAMEWORKS
+from omium.runtime.located import Definition, located
 from omium.serve.composition import check_workflow
 from omium.types import Json
 
 INPUT_BYTES_MAX = 4 * 1024 * 1024
 """Inputs are a part of every lease, so they must fit a frame with room to spare."""
-
-Definition = Workflow | Mapping[str, Any] | Path | str
-"""A workflow, its definition as a mapping, or the path of a file that holds one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +40,8 @@ def prepare(
     Entrypoints are looked up in the folder of the definition's file, then in the working
     directory. Raises ``DefinitionError``, ``InputError``, ``ConfigError`` or ``NotFound``.
     """
-    paths = [str(Path.cwd())]
-    if isinstance(definition, str | Path):
-        workflow = load_workflow(Path(definition), frameworks=FRAMEWORKS)
-        paths.insert(0, str(Path(definition).absolute().parent))
-    else:
-        workflow = workflow_from(definition, frameworks=FRAMEWORKS)
+    found = located(definition)
+    workflow = found.workflow
     if workflow.model is None and settings.model is not None:
         workflow = workflow.model_copy(update={"model": settings.model})
     valid = validate_inputs(workflow, dict(inputs or {}))
@@ -70,5 +56,5 @@ def prepare(
         workflow=workflow,
         inputs=valid,
         model=model or "",
-        import_paths=tuple(dict.fromkeys(paths)),
+        import_paths=found.import_paths,
     )

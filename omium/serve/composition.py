@@ -163,7 +163,8 @@ def check_workflow(workflow: Workflow, settings: Settings, model: str | None) ->
         require(agent.framework)
         name = model or workflow.model_of(agent) or settings.model
         if name is None:
-            if agent.framework == "python":
+            if agent.framework == "python" or agent.entrypoint is not None:
+                # Its own code names the model, and may ask none.
                 continue
             raise ConfigError(f"agent {agent.name!r} names no model: set one, or use --model")
         route = resolve(name, providers=router.providers, local_models=router.local_models)

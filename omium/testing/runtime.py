@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from omium.actors.attempt import StandIns
 from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
@@ -88,8 +89,16 @@ class InProcessRuntime:
         blobs_url: str = "memory://",
         capacity: int = 8,
         models_directory: Path | None = None,
+        router: Callable[[], Router] | None = None,
+        stand_ins: StandIns | None = None,
     ) -> None:
-        """``models_directory`` holds the embedded models, of which ``directory`` has none."""
+        """``models_directory`` holds the embedded models, of which ``directory`` has none.
+
+        ``router`` makes the gateway's, in place of one that knows ``providers``; ``stand_ins``
+        act in place of tools.
+        """
+        self._router = router or self._plain_router
+        self._stand_ins = stand_ins
         self._directory = directory
         self._models_directory = models_directory or directory / "models"
         self._providers = providers or {}
@@ -184,11 +193,8 @@ class InProcessRuntime:
         self._coordinator.tick(late_s)
 
     async def start_gateway(self) -> None:
-        settings = RouterSettings(
-            providers=self._providers, local_models={}, models_directory=self._models_directory
-        )
         self._gateway = Gateway(
-            Router(settings),
+            self._router(),
             coordinator=(HOST, self._port),
             secret=self._secret,
             api_key=self._api_key,
@@ -205,6 +211,12 @@ class InProcessRuntime:
         gateway, self._gateway = self._gateway, None
         await gateway.stop()
 
+    def _plain_router(self) -> Router:
+        settings = RouterSettings(
+            providers=self._providers, local_models={}, models_directory=self._models_directory
+        )
+        return Router(settings)
+
     def _worker(self, worker_id: WorkerId, framework: str) -> Worker:
         return Worker(
             worker_id,
@@ -214,4 +226,5 @@ class InProcessRuntime:
             api_key=self._api_key,
             blobs=self.blobs,
             capacity=self._capacity,
+            stand_ins=self._stand_ins,
         )

@@ -1,0 +1,210 @@
+"""What an execution did, read out of its journal: its calls, steps, outputs and what they used.
+
+Owns the shape in which a test, or a comparison, looks at an execution. It reads entries that it
+is given, and decides nothing about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from omium.errors import Conflict, ExecutionCancelled, ExecutionFailed, ExecutionPaused
+from omium.execution.events import (
+    AgentCompleted,
+    CallCompleted,
+    CallDecided,
+    CallFailed,
+    CallIntended,
+    Created,
+    Entry,
+    StepCompleted,
+)
+from omium.execution.machine import DECIDED_FAILURE, create, evolve
+from omium.execution.records import CallKey, Failure, Payload, Usage
+from omium.types import AgentName, ExecutionId, Json, Status
+
+ValueOf = Callable[[Payload], Awaitable[Json]]
+"""The value of a payload, from the blob store where it lies there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """An LLM or tool call of an agent, and how it ended.
+
+    ``name`` is the model's or the tool's; ``request`` is what the model was asked, or the
+    arguments of the tool. A call without ``response`` and without ``failure`` has no outcome on
+    record. ``index`` is that of its intent in the journal.
+    """
+
+    index: int
+    agent: AgentName
+    step: str
+    key: CallKey
+    ordinal: int
+    request: Json
+    answered: bool = False
+    response: Json = None
+    failure: Failure | None = None
+    usage: Usage = field(default_factory=Usage)
+    served_by: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``llm`` or ``tool``."""
+        return self.key.kind
+
+    @property
+    def name(self) -> str:
+        return self.key.name
+
+    @property
+    def text(self) -> str:
+        """The text that a model answered with; empty for anything else."""
+        match self.response:
+            case {"choices": [{"message": {"content": str(content)}}, *_]}:
+                return content
+            case _:
+                return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A completed step of an agent; ``state`` is what its checkpoint holds."""
+
+    agent: AgentName
+    step: str
+    name: str
+    state: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """An execution as its journal tells it. ``outputs`` are those of the agents that completed;
+    ``sinks`` are the agents whose outputs are the result, once the execution has completed."""
+
+    id: ExecutionId
+    status: Status
+    definition: dict[str, Json]
+    inputs: dict[str, Json]
+    model: str
+    import_paths: tuple[str, ...]
+    outputs: dict[AgentName, Json]
+    sinks: tuple[AgentName, ...]
+    steps: tuple[Step, ...]
+    calls: tuple[Call, ...]
+    failure: Failure | None
+    pause: str = ""
+
+    @property
+    def result(self) -> Json:
+        """The output of the last agent, or of the last agents by name.
+
+        Raises ``ExecutionFailed``, ``ExecutionPaused``, ``ExecutionCancelled``, or ``Conflict``
+        for an execution that has not ended.
+        """
+        match self.status:
+            case "completed" if len(self.sinks) == 1:
+                return self.outputs[self.sinks[0]]
+            case "completed":
+                return {name: self.outputs[name] for name in self.sinks}
+            case "failed":
+                failure = self.failure or Failure(kind="internal", message="no reason on record")
+                reason = f"{failure.kind}: {failure.message}"
+                raise ExecutionFailed(self.id, reason, failure.kind)
+            case "paused":
+                raise ExecutionPaused(self.id, self.pause)
+            case "cancelled":
+                raise ExecutionCancelled(self.id, "cancelled")
+            case status:
+                raise Conflict(f"{self.id} is {status}")
+
+    def llm_calls(self, agent: AgentName | None = None) -> list[Call]:
+        """The LLM calls, oldest first: all of them, or those of one agent."""
+        return [c for c in self.calls if c.kind == "llm" and agent in (None, c.agent)]
+
+    def tool_calls(self, name: str | None = None) -> list[Call]:
+        """The tool calls, oldest first: all of them, or those of one tool."""
+        return [c for c in self.calls if c.kind == "tool" and name in (None, c.name)]
+
+    @property
+    def usage(self) -> Usage:
+        """What its answered calls used in all. A figure that nobody reported is None."""
+        return Usage(
+            prompt_tokens=_total([c.usage.prompt_tokens for c in self.calls]),
+            completion_tokens=_total([c.usage.completion_tokens for c in self.calls]),
+            cost_micros=_total([c.usage.cost_micros for c in self.calls]),
+        )
+
+
+def _total(figures: Sequence[int | None]) -> int | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
+
+
+async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
+    """The recording of an execution of which ``entries`` is the whole journal.
+
+    Raises ``Conflict`` where it is not one, and what ``value`` raises.
+    """
+    if not entries or not isinstance(entries[0].event, Created):
+        raise Conflict("a recording begins with a journal's first entry")
+    created = entries[0].event
+    state = create(entries[0])
+    calls: dict[int, dict[str, Any]] = {}
+    latest: dict[tuple[AgentName, CallKey], int] = {}
+    steps: list[Step] = []
+    outputs: dict[AgentName, Json] = {}
+    for entry in entries:
+        if entry.index > 1:
+            evolve(state, entry)
+        match entry.event:
+            case CallIntended() as event:
+                # A call that is made again is one call: only its last outcome counts.
+                calls.pop(latest.get((event.agent, event.key), 0), None)
+                latest[event.agent, event.key] = entry.index
+                calls[entry.index] = {
+                    "index": entry.index,
+                    "agent": event.agent,
+                    "step": event.step,
+                    "key": event.key,
+                    "ordinal": event.ordinal,
+                    "request": await value(event.request),
+                }
+            case CallCompleted() as event if event.call in calls:
+                calls[event.call] |= {
+                    "answered": True,
+                    "response": await value(event.response),
+                    "failure": None,
+                    "usage": event.usage,
+                    "served_by": event.served_by,
+                }
+            case CallFailed() as event if event.call in calls:
+                calls[event.call]["failure"] = event.failure
+            case CallDecided(decision="answer") as event if event.call in calls:
+                response = await value(event.response) if event.response is not None else None
+                calls[event.call] |= {"answered": True, "response": response}
+            case CallDecided(decision="fail") as event if event.call in calls:
+                calls[event.call]["failure"] = DECIDED_FAILURE
+            case StepCompleted() as event:
+                saved = await value(event.state)
+                steps.append(Step(agent=event.agent, step=event.step, name=event.name, state=saved))
+            case AgentCompleted() as event:
+                outputs[event.agent] = await value(event.output)
+            case _:
+                pass
+    return Recording(
+        id=state.id,
+        status=state.status,
+        definition=cast("dict[str, Json]", await value(created.definition)),
+        inputs=cast("dict[str, Json]", await value(created.inputs)),
+        model=created.model,
+        import_paths=created.import_paths,
+        outputs=outputs,
+        sinks=state.result,
+        steps=tuple(steps),
+        calls=tuple(Call(**call) for call in calls.values()),
+        failure=state.failure,
+        pause=state.pause.detail if state.pause is not None else "",
+    )
