@@ -74,8 +74,7 @@ class ObjectStore(Protocol):
     async def put_new(self, key: str, body: bytes) -> bool:
         """Store ``body``, or return ``False`` and change nothing when ``key`` is taken.
 
-        Of two writers at the same moment, both may be told ``True``: what they write under
-        one key has the same content.
+        Of two writers at the same moment one is told ``True``.
         """
         ...
 

@@ -19,7 +19,7 @@ from omium.errors import ConfigError, CorruptRecord, InvariantBroken, OmiumError
 from omium.execution.commands import Command, decode_command
 from omium.storage.raft_store import Identity, RaftStore, raft_state_in
 from omium.storage.replica import Outcome, Replica
-from omium.storage.sqlite import checksum, open_reader, translated
+from omium.storage.sqlite import applied_in, checksum, copied, translated
 
 LOG_ENTRIES_KEPT = 8_192
 """Applied entries kept for members that lag; who lags more is sent a snapshot."""
@@ -139,7 +139,7 @@ class GroupStore:
                 self.storage.set_conf_state(batch.conf_state)
             applied = self.applied
             if applied - self.storage.first_index() >= 2 * LOG_ENTRIES_KEPT:
-                self.storage.compact(applied - LOG_ENTRIES_KEPT)
+                self.storage.compact(self.replica.trimmed(applied - LOG_ENTRIES_KEPT))
         return results
 
     def _apply(self, committed: Sequence[Entry]) -> list[Outcome | None]:
@@ -213,31 +213,14 @@ def copy_state(source: Path, target: Path) -> Snapshot:
     Returns the snapshot that the copy stands for; its ``data`` says which copy it is. Blocks for
     as long as the copy takes: to be called in a thread. Raises ``StorageFull`` and the like.
     """
-    with translated(target):
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        target.unlink(missing_ok=True)
-        reader = open_reader(source)
-        try:
-            writer = sqlite3.connect(target, isolation_level=None)
-            try:
-                # All pages in one step, which sees one state whatever is written meanwhile.
-                reader.backup(writer)
-                writer.execute("PRAGMA journal_mode = DELETE")
-                snapshot = _snapshot_of(writer, target)
-            finally:
-                writer.close()
-        finally:
-            reader.close()
-        copied = Copied(name=target.name, size=target.stat().st_size)
-    return msgspec.structs.replace(snapshot, data=msgspec.msgpack.encode(copied))
+    with copied(source, target) as copy:
+        snapshot = _snapshot_of(copy, target)
+    about = Copied(name=target.name, size=target.stat().st_size)
+    return msgspec.structs.replace(snapshot, data=msgspec.msgpack.encode(about))
 
 
 def _snapshot_of(connection: sqlite3.Connection, path: Path) -> Snapshot:
-    (index, crc) = connection.execute(
-        "SELECT value, crc FROM meta WHERE key = 'applied'"
-    ).fetchone() or (0, -1)
-    if checksum(b"", "meta", "applied", index) != crc:
-        raise CorruptRecord(f"{path}: meta.applied", "its checksum does not match")
+    index = applied_in(connection, path)
     compacted, conf_state = raft_state_in(connection)
     if index == compacted.index:
         term = compacted.term

@@ -46,7 +46,7 @@ class LocalObjectStore:
         return await asyncio.to_thread(self._put_new, key, body)
 
     async def replace(self, key: str, body: bytes) -> None:
-        await asyncio.to_thread(self._write, self._root / key, body)
+        await asyncio.to_thread(self._write, self._root / key, body, new=False)
 
     async def read(self, key: str, *, bytes_max: int) -> bytes | None:
         return await asyncio.to_thread(_read, self._root / key, bytes_max)
@@ -70,8 +70,7 @@ class LocalObjectStore:
 
     def _put_new(self, key: str, body: bytes) -> bool:
         path = self._root / key
-        if _size(path) is None:
-            self._write(path, body)
+        if _size(path) is None and self._write(path, body, new=True):
             return True
         with _writing(path):
             # Whoever wrote it may not have got as far as syncing the directory.
@@ -79,29 +78,39 @@ class LocalObjectStore:
             _sync_directory(path.parent)
         return False
 
-    def _write(self, path: Path, body: bytes) -> None:
+    def _write(self, path: Path, body: bytes, *, new: bool) -> bool:
+        """Whether it was written: where something is there already, a ``new`` object is not."""
         with _writing(path):
             try:
-                self._write_once(path, body)
+                return self._write_once(path, body, new=new)
             except FileNotFoundError:
                 # Somebody removed a directory that this process remembered.
                 self._on_disk.clear()
-                self._write_once(path, body)
+                return self._write_once(path, body, new=new)
 
-    def _write_once(self, path: Path, body: bytes) -> None:
+    def _write_once(self, path: Path, body: bytes, *, new: bool) -> bool:
         self._secure_directory(path.parent)
         self._secure_directory(self._root / _TEMPORARY)
         descriptor, temporary = _open_temporary(self._root / _TEMPORARY)
         try:
             _write_all(descriptor, body)
             os.fsync(descriptor)
-            temporary.replace(path)
+            if new:
+                # Unlike a rename it takes no other's place.
+                os.link(temporary, path)
+                temporary.unlink()
+            else:
+                temporary.replace(path)
+        except FileExistsError:
+            temporary.unlink(missing_ok=True)
+            return False
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
         _sync_directory(path.parent)
+        return True
 
     def _secure_directory(self, directory: Path) -> None:
         """Make ``directory``, and have the way to it from the root on disk."""

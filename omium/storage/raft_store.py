@@ -69,7 +69,7 @@ class RaftStore:
                 (self._compacted.index,),
             )
             for row in rows:
-                self._note(_entry(row, self.last_index() + 1))
+                self._note(entry_of(row, self.last_index() + 1))
 
     # ------------------------------------------------------------------ what consensus reads
 
@@ -105,7 +105,7 @@ class RaftStore:
                 "ORDER BY idx LIMIT ?",
                 (low, min(high, low + ENTRIES_READ_MAX), ENTRIES_READ_MAX),
             ).fetchall()
-        found = [_entry(row, index) for index, row in enumerate(rows, low)]
+        found = [entry_of(row, index) for index, row in enumerate(rows, low)]
         if not found and low < high:
             raise CorruptRecord(f"log@{low}", "missing")
         return within_bytes(found, 0, len(found), bytes_max)
@@ -235,7 +235,9 @@ def _read(connection: sqlite3.Connection, key: str, kind: type[T]) -> T | None:
         raise CorruptRecord(f"raft.{key}", str(error)) from error
 
 
-def _entry(row: tuple[int, int, int, bytes, int], expected: int) -> Entry:
+def entry_of(row: tuple[int, int, int, bytes, int], expected: int) -> Entry:
+    """The entry in a row of the log (index, term, type, body, checksum), which must be the one at
+    ``expected``. Raises ``CorruptRecord``."""
     index, term, kind, body, crc = row
     if index != expected:
         raise CorruptRecord(f"log@{expected}", f"missing; the next one is {index}")

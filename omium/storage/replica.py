@@ -45,12 +45,16 @@ from omium.storage.catalog import Catalog, RecordWritten
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
 from omium.storage.outbox import WEBHOOK_KIND, Outbox
 from omium.storage.raft_store import identity_in
-from omium.storage.sqlite import checksum, open_writer, translated
+from omium.storage.sqlite import applied_in, checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
 FILE_NAME = "replica.sqlite"
 LOG_ROWS_KEPT = 1_024
 """Applied log rows kept for members that lag; older ones are trimmed."""
+
+UNSHIPPED_ROWS_MAX = 65_536
+"""Applied log rows kept until they are in the archive. More are not: a copy of the database then
+takes their place there."""
 
 CACHED_STATES_MAX = 1_024
 """States of finished executions kept in memory. Unfinished ones always are."""
@@ -95,10 +99,12 @@ class Replica:
         self.journal = Journal(connection, path)
         self.catalog = Catalog(connection, path)
         self.outbox = Outbox(connection, path, self.catalog)
-        self._applied = self._meta("applied")
+        self._applied = applied_in(self._connection, self._path)
         (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
         self._synced = True
+        self.shipped: int | None = None
+        """The last index that the archive holds; None where nothing is shipped."""
         self.in_group = identity_in(connection) is not None
         """Whether this is the file of a group's member, whose log may be ahead of what is
         committed."""
@@ -159,16 +165,6 @@ class Replica:
     def halted(self) -> bool:
         """Whether nothing can be written any more."""
         return self._halted is not None
-
-    def _meta(self, key: str) -> int:
-        row = self._connection.execute(
-            "SELECT value, crc FROM meta WHERE key = ?", (key,)
-        ).fetchone()
-        if row is None:
-            raise CorruptRecord(f"{self._path}: meta.{key}", "missing")
-        if checksum(b"", "meta", key, row[0]) != row[1]:
-            raise CorruptRecord(f"{self._path}: meta.{key}", "its checksum does not match")
-        return int(row[0])
 
     # ------------------------------------------------------------------ states
 
@@ -262,8 +258,15 @@ class Replica:
             [self._pending.pop(index, None) or self._read_log(index) for index in indexes], upto
         )
         if upto // LOG_ROWS_KEPT != (upto - len(indexes)) // LOG_ROWS_KEPT:
-            self._connection.execute("DELETE FROM log WHERE idx <= ?", (upto - LOG_ROWS_KEPT,))
+            trimmed = self.trimmed(upto - LOG_ROWS_KEPT)
+            self._connection.execute("DELETE FROM log WHERE idx <= ?", (trimmed,))
         return outcomes
+
+    def trimmed(self, wanted: int) -> int:
+        """Up to where the log may be trimmed, which is ``wanted`` up to where it is not needed."""
+        if self.shipped is None:
+            return wanted
+        return max(min(wanted, self.shipped), self._applied - UNSHIPPED_ROWS_MAX)
 
     def carry_out(self, commands: Iterable[Command], upto: int) -> list[Outcome]:
         """Carry out ``commands``, which bring the state to index ``upto`` of the log, inside the
@@ -395,7 +398,7 @@ class Replica:
         self._states.clear()
         self._pending.clear()
         with translated(self._path):
-            self._applied = self._meta("applied")
+            self._applied = applied_in(self._connection, self._path)
             (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
         self.outbox.load()

@@ -147,6 +147,40 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
+    """Copy the database ``source``, as it is now, to ``target``, beside whoever writes it.
+
+    The copy is one file, and is open inside. Blocks for as long as it takes. Raises
+    ``StorageFull`` and the like.
+    """
+    with translated(target):
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.unlink(missing_ok=True)
+        reader = open_reader(source)
+        try:
+            writer = sqlite3.connect(target, isolation_level=None)
+            try:
+                # All pages in one step, which sees one state whatever is written meanwhile.
+                reader.backup(writer)
+                writer.execute("PRAGMA journal_mode = DELETE")
+                yield writer
+            finally:
+                writer.close()
+        finally:
+            reader.close()
+
+
+def applied_in(connection: sqlite3.Connection, path: Path) -> int:
+    """The last index of the log that an open database has applied. Raises ``CorruptRecord``."""
+    row = connection.execute("SELECT value, crc FROM meta WHERE key = 'applied'").fetchone()
+    if row is None:
+        raise CorruptRecord(f"{path}: meta.applied", "missing")
+    if checksum(b"", "meta", "applied", row[0]) != row[1]:
+        raise CorruptRecord(f"{path}: meta.applied", "its checksum does not match")
+    return int(row[0])
+
+
 def _create(path: Path) -> None:
     """Make the database under another name first, so that a file at ``path`` without a schema
     is a damaged one and never taken for a new one."""

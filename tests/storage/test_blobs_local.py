@@ -57,21 +57,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 class Trace:
-    """The order of the system calls that durability hangs on, each still performed."""
+    """The order of the system calls that durability hangs on, each still performed. A link
+    from a temporary file is a rename that takes nobody's place."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, str]] = []
-        fsync, replace = os.fsync, Path.replace
+        fsync, link, replace = os.fsync, os.link, Path.replace
 
         def traced_fsync(descriptor: int) -> None:
             fsync(descriptor)
             self.calls.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+        def traced_link(path: Path, target: Path) -> None:
+            self.calls.append(("rename", str(target)))
+            link(path, target)
 
         def traced_replace(path: Path, target: Path) -> Path:
             self.calls.append(("rename", str(target)))
             return replace(path, target)
 
         monkeypatch.setattr(os, "fsync", traced_fsync)
+        monkeypatch.setattr(os, "link", traced_link)
         monkeypatch.setattr(Path, "replace", traced_replace)
 
 

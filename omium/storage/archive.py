@@ -1,0 +1,314 @@
+"""An archive: the past of replicas in an object store, from which a lost one can be rebuilt.
+
+Owns the names and forms of what lies there, and who may write. Whoever writes makes a claim
+first; a claim is put once, under the next number, so that of two writers one is later. What an
+earlier one adds after that does not count::
+
+    _archive/claims/0000000007               who writes, for which replica
+    _archive/claims/0000000007.base          which claim it continues, and up to where
+    _archive/0000000007/segments/FIRST-LAST  entries of the log that were applied
+    _archive/0000000007/copies/INDEX/PART    a copy of the database
+    _archive/0000000007/copies/INDEX/whole   that all its parts are there
+
+Objects have the packed form of blobs: damage is found when they are read. See docs/adr/0025.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from omium.consensus import Entry, EntryType
+from omium.errors import CorruptBlob, CorruptRecord, NotFound
+from omium.storage.blobs import BLOB_BYTES_MAX, COMPRESSION_LEVEL, ObjectStore, pack, ref_in, unpack
+from omium.storage.sqlite import translated
+
+FOLDER = "_archive"
+"""No tenant's name begins so: blobs and an archive may share a store."""
+
+PART_BYTES = 32 * 1024 * 1024
+_OBJECT_BYTES_MAX = BLOB_BYTES_MAX
+_CLAIM = re.compile(rf"{FOLDER}/claims/(\d{{10}})(\.base)?")
+_SEGMENT = re.compile(rf"{FOLDER}/(\d{{10}})/segments/(\d{{20}})-(\d{{20}})")
+_COPY = re.compile(rf"{FOLDER}/(\d{{10}})/copies/(\d{{20}})/whole")
+
+T = TypeVar("T")
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to write for the replica ``replica``, until there is a claim of higher number."""
+
+    number: int
+    replica: str
+    at_ms: int
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What a claim continues: of the claim ``parent`` all up to index ``upto``. 0 is nothing."""
+
+    parent: int = 0
+    upto: int = 0
+
+
+class SegmentName(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment; of its entries ``first`` to ``last`` those up to ``upto`` count."""
+
+    claim: int
+    first: int
+    last: int
+    upto: int
+
+    @property
+    def key(self) -> str:
+        return _segment_key(self.claim, self.first, self.last)
+
+
+class CopyName(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of a replica's database, as it was once the entry ``index`` had been applied."""
+
+    claim: int
+    index: int
+
+    @property
+    def folder(self) -> str:
+        return f"{FOLDER}/{self.claim:010}/copies/{self.index:020}"
+
+
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
+    """What a copy consists of, written when all of it is there."""
+
+    parts: int
+    size: int
+    at_ms: int
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What an archive holds of one replica: copies, the newest last, and segments, by index."""
+
+    claim: Claim
+    copies: tuple[CopyName, ...]
+    segments: tuple[SegmentName, ...]
+
+    def way_to(self, index: int | None = None) -> Way:
+        """How to get as far as possible, but not past ``index``."""
+        limit = index if index is not None else _NO_LIMIT
+        start = max((c for c in self.copies if c.index <= limit), key=_index, default=None)
+        end = start.index if start is not None else 0
+        steps: list[SegmentName] = []
+        for segment in self.segments:
+            upto = min(segment.upto, limit)
+            if segment.first <= end + 1 and upto > end:
+                steps.append(msgspec.structs.replace(segment, upto=upto))
+                end = upto
+        return Way(start=start, steps=tuple(steps), end=end)
+
+    @property
+    def end(self) -> int:
+        """The last index that can be reached."""
+        return self.way_to().end
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """From a copy, or from nothing, over segments to the state after the entry ``end``."""
+
+    start: CopyName | None
+    steps: tuple[SegmentName, ...]
+    end: int
+
+
+_NO_LIMIT = 2**62
+
+
+class Archive:
+    """See the module's docstring.
+
+    All raise ``BlobStoreError``, ``StorageFull`` or ``StorageUnwritable`` where the store fails,
+    and ``CorruptRecord`` for what is there and is not what was written.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    # ------------------------------------------------------------------ who writes
+
+    async def claim(self, replica: str, at_ms: int) -> Claim:
+        """Become the writer. Nobody who claimed earlier is, from here on."""
+        number = await self.newest() + 1
+        while True:
+            claim = Claim(number=number, replica=replica, at_ms=at_ms)
+            if await self._put(_claim_key(number), msgspec.json.encode(claim)):
+                return claim
+            number += 1
+
+    async def newest(self) -> int:
+        """The number of the newest claim, 0 where there is none."""
+        return max((number for number, _ in await self._claim_keys()), default=0)
+
+    async def set_base(self, claim: Claim, base: Base) -> None:
+        """Say what ``claim`` continues. What it writes counts from here on."""
+        await self._put(f"{_claim_key(claim.number)}.base", msgspec.json.encode(base))
+
+    async def _claim_keys(self) -> list[tuple[int, bool]]:
+        """The number of each claim, and of each base."""
+        found = map(_CLAIM.fullmatch, await self._objects.keys(f"{FOLDER}/claims"))
+        return [(int(match[1]), match[2] is not None) for match in found if match is not None]
+
+    # ------------------------------------------------------------------ writing
+
+    async def put_segment(self, claim: Claim, entries: Sequence[Entry]) -> int:
+        """Add entries that follow one another; returns the bytes that were stored."""
+        rows = [(int(entry.type), entry.term, entry.data) for entry in entries]
+        body = msgspec.msgpack.encode(rows)
+        key = _segment_key(claim.number, entries[0].index, entries[-1].index)
+        return await self._put_packed(key, body)
+
+    async def put_copy(self, claim: Claim, index: int, file: Path, at_ms: int) -> int:
+        """Add the copy of a database in ``file``; returns the bytes that were stored."""
+        name = CopyName(claim=claim.number, index=index)
+        size, stored, parts = 0, 0, 0
+        with translated(file), await asyncio.to_thread(file.open, "rb") as source:
+            while block := await asyncio.to_thread(source.read, PART_BYTES):
+                stored += await self._put_packed(f"{name.folder}/{parts:06}", block)
+                size += len(block)
+                parts += 1
+        whole = Whole(parts=parts, size=size, at_ms=at_ms)
+        await self._put(f"{name.folder}/whole", msgspec.json.encode(whole))
+        return stored
+
+    async def _put_packed(self, key: str, body: bytes) -> int:
+        _, packed = await asyncio.to_thread(pack, body, COMPRESSION_LEVEL)
+        await self._put(key, packed)
+        return len(packed)
+
+    async def _put(self, key: str, body: bytes) -> bool:
+        return await self._objects.put_new(key, body)
+
+    async def prune(self, past: Past, copies_kept: int) -> None:
+        """Remove the copies of ``past`` but the newest ``copies_kept``, and the segments that
+        only older ones need."""
+        if len(past.copies) <= copies_kept:
+            return
+        old, kept = past.copies[:-copies_kept], past.copies[-copies_kept:]
+        for copy in old:
+            # Not whole before it is in pieces.
+            await self._objects.remove(f"{copy.folder}/whole")
+            for key in await self._objects.keys(copy.folder):
+                await self._objects.remove(key)
+        for segment in past.segments:
+            if segment.last <= kept[0].index:
+                await self._objects.remove(segment.key)
+
+    # ------------------------------------------------------------------ reading
+
+    async def pasts(self) -> list[Past]:
+        """Of each replica that ever wrote here, what there is, the one that wrote last first."""
+        with_base = {number for number, is_base in await self._claim_keys() if is_base}
+        found: dict[str, Past] = {}
+        for number in sorted(with_base, reverse=True):
+            claim = await self._read_json(_claim_key(number), Claim)
+            if claim.replica not in found:
+                found[claim.replica] = await self._past(claim)
+        return list(found.values())
+
+    async def past(self, replica: str) -> Past | None:
+        """What there is of ``replica``; None where there is nothing."""
+        return next((p for p in await self.pasts() if p.claim.replica == replica), None)
+
+    async def _past(self, newest: Claim) -> Past:
+        copies: list[CopyName] = []
+        segments: list[SegmentName] = []
+        number, limit = newest.number, _NO_LIMIT
+        while number:
+            keys = await self._objects.keys(f"{FOLDER}/{number:010}")
+            copies += [c for c in _copies(keys) if c.index <= limit]
+            segments += [
+                msgspec.structs.replace(s, upto=min(s.last, limit))
+                for s in _segments(keys)
+                if s.first <= limit
+            ]
+            base = await self._read_json(f"{_claim_key(number)}.base", Base)
+            if base.parent >= number:
+                raise CorruptRecord(_claim_key(number), f"continues claim {base.parent}")
+            number, limit = base.parent, min(limit, base.upto)
+        return Past(
+            claim=newest,
+            copies=tuple(sorted(copies, key=_index)),
+            segments=tuple(sorted(segments, key=lambda s: (s.first, s.upto))),
+        )
+
+    async def segment(self, name: SegmentName) -> list[Entry]:
+        """The entries of a segment that count."""
+        body = await self._read_packed(name.key)
+        try:
+            rows = msgspec.msgpack.decode(body, type=list[tuple[int, int, bytes]])
+            entries = [
+                Entry(index=index, term=term, type=EntryType(kind), data=data)
+                for index, (kind, term, data) in enumerate(rows, name.first)
+            ]
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CorruptRecord(name.key, str(error)) from error
+        if len(entries) != name.last - name.first + 1:
+            raise CorruptRecord(name.key, f"it holds {len(entries)} entries")
+        return [entry for entry in entries if entry.index <= name.upto]
+
+    async def fetch_copy(self, name: CopyName, target: Path) -> Whole:
+        """Write a copy of the database to ``target``."""
+        whole, size = await self._read_json(f"{name.folder}/whole", Whole), 0
+        with translated(target), await asyncio.to_thread(target.open, "wb") as file:
+            for part in range(whole.parts):
+                body = await self._read_packed(f"{name.folder}/{part:06}")
+                await asyncio.to_thread(file.write, body)
+                size += len(body)
+        if size != whole.size:
+            raise CorruptRecord(name.folder, f"{size} bytes instead of {whole.size}")
+        return whole
+
+    async def _read_packed(self, key: str) -> bytes:
+        packed = await self._read(key)
+        try:
+            return await asyncio.to_thread(unpack, packed, ref_in(packed))
+        except CorruptBlob as error:
+            raise CorruptRecord(key, str(error)) from error
+
+    async def _read_json(self, key: str, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(await self._read(key), type=kind)
+        except msgspec.DecodeError as error:
+            raise CorruptRecord(key, str(error)) from error
+
+    async def _read(self, key: str) -> bytes:
+        body = await self._objects.read(key, bytes_max=_OBJECT_BYTES_MAX)
+        if body is None:
+            raise NotFound("object", key, "the archive names it and does not hold it")
+        return body
+
+
+def _claim_key(number: int) -> str:
+    return f"{FOLDER}/claims/{number:010}"
+
+
+def _segment_key(claim: int, first: int, last: int) -> str:
+    return f"{FOLDER}/{claim:010}/segments/{first:020}-{last:020}"
+
+
+def _index(copy: CopyName) -> int:
+    return copy.index
+
+
+def _copies(keys: Iterable[str]) -> list[CopyName]:
+    found = map(_COPY.fullmatch, keys)
+    return [CopyName(claim=int(m[1]), index=int(m[2])) for m in found if m is not None]
+
+
+def _segments(keys: Iterable[str]) -> list[SegmentName]:
+    found = map(_SEGMENT.fullmatch, keys)
+    return [
+        SegmentName(claim=int(m[1]), first=int(m[2]), last=int(m[3]), upto=int(m[3]))
+        for m in found
+        if m is not None
+    ]

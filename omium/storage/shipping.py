@@ -1,0 +1,150 @@
+"""Shipping: bring what a replica has committed into an archive, in order, beside its writer.
+
+Entries of the log are read as they lie in the database, so nothing has to be told to ship. Where
+some were trimmed before they could be shipped, a copy of the database takes their place. Decides
+nothing about when; see ``omium.actors.shipper``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omium.clock import Clock
+from omium.consensus import Entry
+from omium.errors import Conflict, InvariantBroken
+from omium.storage.archive import Archive, Base, Claim
+from omium.storage.raft_store import entry_of
+from omium.storage.sqlite import applied_in, copied, open_reader, translated
+
+SEGMENT_ENTRIES_MAX = 2_048
+SEGMENT_BYTES_MAX = 4 * 1024 * 1024
+COPY_AFTER_BYTES = 64 * 1024 * 1024
+"""A copy is due once the segments since the last one are larger than this, and than that copy:
+so copies at most double what is shipped, and rebuilding never takes long."""
+
+COPIES_KEPT = 2
+
+
+class Shipment:
+    """One writer's shipping of the replica in the file ``path``. ``replica`` is its lasting id.
+
+    Every method raises ``BlobStoreError`` and what else the archive and SQLite raise; ``step``
+    may then be called again. ``begin`` and ``step`` raise ``Conflict`` for good.
+    """
+
+    def __init__(self, archive: Archive, path: Path, *, replica: str, clock: Clock) -> None:
+        self._archive = archive
+        self._path = path
+        self._replica = replica
+        self._clock = clock
+        self._claim: Claim | None = None
+        self._since_copy = 0
+        self._copy_bytes = 0
+        self._copied = False
+        self.shipped = 0
+        """The last index that the archive holds."""
+
+    async def begin(self) -> None:
+        """Claim the archive, and find out where to go on.
+
+        Raises ``Conflict`` where it holds more of this replica than the replica itself, which
+        was then put back to an earlier state: shipping would bury what is missing.
+        """
+        claim = await self._archive.claim(self._replica, self._clock.now_ms())
+        past = await self._archive.past(self._replica)
+        end = past.end if past is not None else 0
+        applied, _ = await asyncio.to_thread(_read, self._path, end)
+        if end > applied:
+            raise Conflict(
+                f"the archive holds {end} entries of this data directory, which has {applied}: "
+                "it was put back to an earlier state; `omium restore` brings the later one"
+            )
+        base = Base(parent=past.claim.number, upto=end) if past is not None else Base()
+        await self._archive.set_base(claim, base)
+        self._claim, self.shipped = claim, end
+        self._copied = past is not None and bool(past.copies)
+
+    async def step(self) -> bool:
+        """Ship the next entries, or a copy where one is due. Whether anything was left to ship."""
+        if self._claim is None:
+            raise InvariantBroken("nothing is shipped before the archive was claimed")
+        applied, entries = await asyncio.to_thread(_read, self._path, self.shipped)
+        if applied <= self.shipped:
+            return False
+        if not entries or entries[0].index != self.shipped + 1:
+            await self.copy()
+            return True
+        self._since_copy += await self._archive.put_segment(self._claim, entries)
+        await self._check_claim(self._claim)
+        self.shipped = entries[-1].index
+        if self._since_copy > max(COPY_AFTER_BYTES, self._copy_bytes):
+            await self.copy()
+        return True
+
+    async def copy(self) -> None:
+        """Ship a copy of the whole database, and remove what it makes needless."""
+        claim = self._claim
+        if claim is None:
+            raise InvariantBroken("nothing is shipped before the archive was claimed")
+        with _scratch(self._path) as file:
+            index = await asyncio.to_thread(_copy, self._path, file)
+            self._copy_bytes = await self._archive.put_copy(
+                claim, index, file, self._clock.now_ms()
+            )
+        await self._check_claim(claim)
+        self.shipped = max(self.shipped, index)
+        self._since_copy = 0
+        past = await self._archive.past(self._replica)
+        if past is not None:
+            await self._archive.prune(past, COPIES_KEPT)
+
+    async def _check_claim(self, claim: Claim) -> None:
+        """Only now it counts: who claims later than this has seen what was put."""
+        newest = await self._archive.newest()
+        if newest != claim.number:
+            raise Conflict(f"claim {newest} took the archive over from claim {claim.number}")
+
+
+def _read(path: Path, after: int) -> tuple[int, list[Entry]]:
+    """The last index that was applied, and the next entries up to there that the log holds."""
+    connection = open_reader(path)
+    try:
+        with translated(path):
+            # One read transaction: both are of one moment.
+            connection.execute("BEGIN")
+            applied = applied_in(connection, path)
+            rows = connection.execute(
+                "SELECT idx, term, type, body, crc FROM log WHERE idx > ? AND idx <= ? "
+                "ORDER BY idx LIMIT ?",
+                (after, applied, SEGMENT_ENTRIES_MAX),
+            )
+            entries: list[Entry] = []
+            size = 0
+            for row in rows:
+                entry = entry_of(row, entries[-1].index + 1 if entries else row[0])
+                size += len(entry.data)
+                entries.append(entry)
+                if size >= SEGMENT_BYTES_MAX:
+                    break
+    finally:
+        connection.close()
+    return applied, entries
+
+
+def _copy(source: Path, target: Path) -> int:
+    with copied(source, target) as copy:
+        return applied_in(copy, target)
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A folder beside the database, where there is room for another of its size."""
+    with (
+        translated(path.parent),
+        tempfile.TemporaryDirectory(prefix="shipping-", dir=path.parent) as directory,
+    ):
+        yield Path(directory) / path.name
