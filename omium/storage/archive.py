@@ -1,14 +1,15 @@
 """An archive: the past of replicas in an object store, from which a lost one can be rebuilt.
 
-Owns the names and forms of what lies there, and who may write. Whoever writes makes a claim
-first; a claim is put once, under the next number, so that of two writers one is later. What an
-earlier one adds after that does not count::
+Owns the names and forms of what lies there, and who may write. Whoever writes for a replica
+makes a claim first; a claim is put once, under the next number, so that of two writers one is
+later. What an earlier one adds after that does not count::
 
-    _archive/claims/0000000007               who writes, for which replica
-    _archive/claims/0000000007.base          which claim it continues, and up to where
-    _archive/0000000007/segments/FIRST-LAST  entries of the log that were applied
-    _archive/0000000007/copies/INDEX/PART    a copy of the database
-    _archive/0000000007/copies/INDEX/whole   that all its parts are there
+    _archive/replicas/REPLICA                    that there is something of it
+    _archive/REPLICA/claims/0000000007           who writes
+    _archive/REPLICA/claims/0000000007.base      which claim it continues, and up to where
+    _archive/REPLICA/0000000007/segments/FIRST-LAST  entries of the log that were applied
+    _archive/REPLICA/0000000007/copies/INDEX/PART    a copy of the database
+    _archive/REPLICA/0000000007/copies/INDEX/whole   that all its parts are there
 
 Objects have the packed form of blobs: damage is found when they are read. See docs/adr/0025.
 """
@@ -24,7 +25,7 @@ from typing import TypeVar
 import msgspec
 
 from omium.consensus import Entry, EntryType
-from omium.errors import CorruptBlob, CorruptRecord, NotFound
+from omium.errors import CorruptBlob, CorruptRecord, InputError, NotFound
 from omium.storage.blobs import BLOB_BYTES_MAX, COMPRESSION_LEVEL, ObjectStore, pack, ref_in, unpack
 from omium.storage.sqlite import translated
 
@@ -33,19 +34,29 @@ FOLDER = "_archive"
 
 PART_BYTES = 32 * 1024 * 1024
 _OBJECT_BYTES_MAX = BLOB_BYTES_MAX
-_CLAIM = re.compile(rf"{FOLDER}/claims/(\d{{10}})(\.base)?")
-_SEGMENT = re.compile(rf"{FOLDER}/(\d{{10}})/segments/(\d{{20}})-(\d{{20}})")
-_COPY = re.compile(rf"{FOLDER}/(\d{{10}})/copies/(\d{{20}})/whole")
+_REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_CLAIM = re.compile(r".*/claims/(\d{10})(\.base)?")
+_SEGMENT = re.compile(r".*/segments/(\d{20})-(\d{20})")
+_COPY = re.compile(r".*/copies/(\d{20})/whole")
 
 T = TypeVar("T")
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to write for the replica ``replica``, until there is a claim of higher number."""
+    """The right to write for ``replica``, until there is a claim of higher number."""
 
-    number: int
     replica: str
+    number: int
     at_ms: int
+
+    @property
+    def key(self) -> str:
+        return f"{FOLDER}/{self.replica}/claims/{self.number:010}"
+
+    @property
+    def folder(self) -> str:
+        """Where what it writes lies."""
+        return f"{FOLDER}/{self.replica}/{self.number:010}"
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,25 +69,26 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
 class SegmentName(msgspec.Struct, frozen=True, kw_only=True):
     """A segment; of its entries ``first`` to ``last`` those up to ``upto`` count."""
 
-    claim: int
+    folder: str
     first: int
     last: int
     upto: int
 
     @property
     def key(self) -> str:
-        return _segment_key(self.claim, self.first, self.last)
+        return f"{self.folder}/segments/{self.first:020}-{self.last:020}"
 
 
 class CopyName(msgspec.Struct, frozen=True, kw_only=True):
     """A copy of a replica's database, as it was once the entry ``index`` had been applied."""
 
-    claim: int
+    folder: str
     index: int
 
     @property
-    def folder(self) -> str:
-        return f"{FOLDER}/{self.claim:010}/copies/{self.index:020}"
+    def key(self) -> str:
+        """The folder of its parts."""
+        return f"{self.folder}/copies/{self.index:020}"
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +100,8 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archive holds of one replica: copies, the newest last, and segments, by index."""
+    """What an archive holds of one replica: copies, the newest last, and segments, by index.
+    ``claim`` is the newest under which anything could be written."""
 
     claim: Claim
     copies: tuple[CopyName, ...]
@@ -137,25 +150,28 @@ class Archive:
     # ------------------------------------------------------------------ who writes
 
     async def claim(self, replica: str, at_ms: int) -> Claim:
-        """Become the writer. Nobody who claimed earlier is, from here on."""
-        number = await self.newest() + 1
-        while True:
-            claim = Claim(number=number, replica=replica, at_ms=at_ms)
-            if await self._put(_claim_key(number), msgspec.json.encode(claim)):
-                return claim
-            number += 1
+        """Become the writer. Nobody who claimed earlier is, from here on. Raises ``InputError``
+        for a name that is none."""
+        if _REPLICA.fullmatch(replica) is None:
+            raise InputError(f"replica {replica!r}: expected up to 63 of A-Z, a-z, 0-9, _ and -")
+        await self._objects.put_new(f"{FOLDER}/replicas/{replica}", b"")
+        claim = Claim(replica=replica, number=await self.newest(replica) + 1, at_ms=at_ms)
+        while not await self._objects.put_new(claim.key, msgspec.json.encode(claim)):
+            claim = msgspec.structs.replace(claim, number=claim.number + 1)
+        return claim
 
-    async def newest(self) -> int:
+    async def newest(self, replica: str) -> int:
         """The number of the newest claim, 0 where there is none."""
-        return max((number for number, _ in await self._claim_keys()), default=0)
+        return max((number for number, _ in await self._claims(replica)), default=0)
 
     async def set_base(self, claim: Claim, base: Base) -> None:
         """Say what ``claim`` continues. What it writes counts from here on."""
-        await self._put(f"{_claim_key(claim.number)}.base", msgspec.json.encode(base))
+        await self._objects.put_new(f"{claim.key}.base", msgspec.json.encode(base))
 
-    async def _claim_keys(self) -> list[tuple[int, bool]]:
+    async def _claims(self, replica: str) -> list[tuple[int, bool]]:
         """The number of each claim, and of each base."""
-        found = map(_CLAIM.fullmatch, await self._objects.keys(f"{FOLDER}/claims"))
+        keys = await self._objects.keys(f"{FOLDER}/{replica}/claims")
+        found = map(_CLAIM.fullmatch, keys)
         return [(int(match[1]), match[2] is not None) for match in found if match is not None]
 
     # ------------------------------------------------------------------ writing
@@ -164,29 +180,27 @@ class Archive:
         """Add entries that follow one another; returns the bytes that were stored."""
         rows = [(int(entry.type), entry.term, entry.data) for entry in entries]
         body = msgspec.msgpack.encode(rows)
-        key = _segment_key(claim.number, entries[0].index, entries[-1].index)
-        return await self._put_packed(key, body)
+        first, last = entries[0].index, entries[-1].index
+        name = SegmentName(folder=claim.folder, first=first, last=last, upto=last)
+        return await self._put_packed(name.key, body)
 
     async def put_copy(self, claim: Claim, index: int, file: Path, at_ms: int) -> int:
         """Add the copy of a database in ``file``; returns the bytes that were stored."""
-        name = CopyName(claim=claim.number, index=index)
+        name = CopyName(folder=claim.folder, index=index)
         size, stored, parts = 0, 0, 0
         with translated(file), await asyncio.to_thread(file.open, "rb") as source:
             while block := await asyncio.to_thread(source.read, PART_BYTES):
-                stored += await self._put_packed(f"{name.folder}/{parts:06}", block)
+                stored += await self._put_packed(f"{name.key}/{parts:06}", block)
                 size += len(block)
                 parts += 1
         whole = Whole(parts=parts, size=size, at_ms=at_ms)
-        await self._put(f"{name.folder}/whole", msgspec.json.encode(whole))
+        await self._objects.put_new(f"{name.key}/whole", msgspec.json.encode(whole))
         return stored
 
     async def _put_packed(self, key: str, body: bytes) -> int:
         _, packed = await asyncio.to_thread(pack, body, COMPRESSION_LEVEL)
-        await self._put(key, packed)
+        await self._objects.put_new(key, packed)
         return len(packed)
-
-    async def _put(self, key: str, body: bytes) -> bool:
-        return await self._objects.put_new(key, body)
 
     async def prune(self, past: Past, copies_kept: int) -> None:
         """Remove the copies of ``past`` but the newest ``copies_kept``, and the segments that
@@ -196,8 +210,8 @@ class Archive:
         old, kept = past.copies[:-copies_kept], past.copies[-copies_kept:]
         for copy in old:
             # Not whole before it is in pieces.
-            await self._objects.remove(f"{copy.folder}/whole")
-            for key in await self._objects.keys(copy.folder):
+            await self._objects.remove(f"{copy.key}/whole")
+            for key in await self._objects.keys(copy.key):
                 await self._objects.remove(key)
         for segment in past.segments:
             if segment.last <= kept[0].index:
@@ -206,35 +220,36 @@ class Archive:
     # ------------------------------------------------------------------ reading
 
     async def pasts(self) -> list[Past]:
-        """Of each replica that ever wrote here, what there is, the one that wrote last first."""
-        with_base = {number for number, is_base in await self._claim_keys() if is_base}
-        found: dict[str, Past] = {}
-        for number in sorted(with_base, reverse=True):
-            claim = await self._read_json(_claim_key(number), Claim)
-            if claim.replica not in found:
-                found[claim.replica] = await self._past(claim)
-        return list(found.values())
+        """What there is of each replica, the one that claimed last first."""
+        keys = await self._objects.keys(f"{FOLDER}/replicas")
+        found = [await self.past(key.rpartition("/")[2]) for key in keys]
+        pasts = [past for past in found if past is not None]
+        return sorted(pasts, key=lambda past: past.claim.at_ms, reverse=True)
 
     async def past(self, replica: str) -> Past | None:
         """What there is of ``replica``; None where there is nothing."""
-        return next((p for p in await self.pasts() if p.claim.replica == replica), None)
-
-    async def _past(self, newest: Claim) -> Past:
+        number = max((n for n, is_base in await self._claims(replica) if is_base), default=0)
+        newest = Claim(replica=replica, number=number, at_ms=0)
+        if number:
+            newest = await self._read_json(newest.key, Claim)
+        claim, limit = newest, _NO_LIMIT
         copies: list[CopyName] = []
         segments: list[SegmentName] = []
-        number, limit = newest.number, _NO_LIMIT
-        while number:
-            keys = await self._objects.keys(f"{FOLDER}/{number:010}")
-            copies += [c for c in _copies(keys) if c.index <= limit]
+        while claim.number:
+            keys = await self._objects.keys(claim.folder)
+            copies += [copy for copy in _copies(claim, keys) if copy.index <= limit]
             segments += [
-                msgspec.structs.replace(s, upto=min(s.last, limit))
-                for s in _segments(keys)
-                if s.first <= limit
+                msgspec.structs.replace(segment, upto=min(segment.last, limit))
+                for segment in _segments(claim, keys)
+                if segment.first <= limit
             ]
-            base = await self._read_json(f"{_claim_key(number)}.base", Base)
-            if base.parent >= number:
-                raise CorruptRecord(_claim_key(number), f"continues claim {base.parent}")
-            number, limit = base.parent, min(limit, base.upto)
+            base = await self._read_json(f"{claim.key}.base", Base)
+            if base.parent >= claim.number:
+                raise CorruptRecord(claim.key, f"it continues claim {base.parent}")
+            claim = msgspec.structs.replace(claim, number=base.parent)
+            limit = min(limit, base.upto)
+        if not copies and not segments:
+            return None
         return Past(
             claim=newest,
             copies=tuple(sorted(copies, key=_index)),
@@ -258,14 +273,14 @@ class Archive:
 
     async def fetch_copy(self, name: CopyName, target: Path) -> Whole:
         """Write a copy of the database to ``target``."""
-        whole, size = await self._read_json(f"{name.folder}/whole", Whole), 0
+        whole, size = await self._read_json(f"{name.key}/whole", Whole), 0
         with translated(target), await asyncio.to_thread(target.open, "wb") as file:
             for part in range(whole.parts):
-                body = await self._read_packed(f"{name.folder}/{part:06}")
+                body = await self._read_packed(f"{name.key}/{part:06}")
                 await asyncio.to_thread(file.write, body)
                 size += len(body)
         if size != whole.size:
-            raise CorruptRecord(name.folder, f"{size} bytes instead of {whole.size}")
+            raise CorruptRecord(name.key, f"{size} bytes instead of {whole.size}")
         return whole
 
     async def _read_packed(self, key: str) -> bytes:
@@ -288,27 +303,19 @@ class Archive:
         return body
 
 
-def _claim_key(number: int) -> str:
-    return f"{FOLDER}/claims/{number:010}"
-
-
-def _segment_key(claim: int, first: int, last: int) -> str:
-    return f"{FOLDER}/{claim:010}/segments/{first:020}-{last:020}"
-
-
 def _index(copy: CopyName) -> int:
     return copy.index
 
 
-def _copies(keys: Iterable[str]) -> list[CopyName]:
+def _copies(claim: Claim, keys: Iterable[str]) -> list[CopyName]:
     found = map(_COPY.fullmatch, keys)
-    return [CopyName(claim=int(m[1]), index=int(m[2])) for m in found if m is not None]
+    return [CopyName(folder=claim.folder, index=int(m[1])) for m in found if m is not None]
 
 
-def _segments(keys: Iterable[str]) -> list[SegmentName]:
+def _segments(claim: Claim, keys: Iterable[str]) -> list[SegmentName]:
     found = map(_SEGMENT.fullmatch, keys)
     return [
-        SegmentName(claim=int(m[1]), first=int(m[2]), last=int(m[3]), upto=int(m[3]))
+        SegmentName(folder=claim.folder, first=int(m[1]), last=int(m[2]), upto=int(m[2]))
         for m in found
         if m is not None
     ]

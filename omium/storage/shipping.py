@@ -104,7 +104,7 @@ class Shipment:
 
     async def _check_claim(self, claim: Claim) -> None:
         """Only now it counts: who claims later than this has seen what was put."""
-        newest = await self._archive.newest()
+        newest = await self._archive.newest(claim.replica)
         if newest != claim.number:
             raise Conflict(f"claim {newest} took the archive over from claim {claim.number}")
 

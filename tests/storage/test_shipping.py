@@ -187,7 +187,7 @@ async def test_who_claims_later_is_the_only_writer(tmp_path: Path, source: Path)
 async def test_of_many_that_claim_at_once_each_gets_its_own_number(tmp_path: Path) -> None:
     archives = [archive_in(tmp_path) for _ in range(8)]
     claims = await asyncio.gather(
-        *(archive.claim(f"r{number}", 0) for number, archive in enumerate(archives))
+        *(archive.claim(ID, number) for number, archive in enumerate(archives))
     )
     assert sorted(claim.number for claim in claims) == list(range(1, 9))
 
@@ -306,7 +306,7 @@ async def test_by_way_of_s3(tmp_path: Path, source: Path, on_s3: Archive) -> Non
         replica.commit(work(1))
         await made.step()
         known = everything(replica)
-        claims = await asyncio.gather(*(on_s3.claim(f"r{n}", 0) for n in range(4)))
+        claims = await asyncio.gather(*(on_s3.claim(ID, n) for n in range(4)))
         assert len({claim.number for claim in claims}) == 4
     await restore(on_s3, await past_of(on_s3), tmp_path / "there")
     with replica_in(tmp_path / "there") as again:
