@@ -154,6 +154,7 @@ _add(_webhooks, None, "rotate", webhooks.rotate_webhook)
 _add(_webhooks, None, "test", webhooks.test_webhook)
 _add(_webhooks, None, "deliveries", webhooks.list_deliveries)
 _add(_webhooks, None, "redeliver", webhooks.redeliver)
+
 _tests = typer.Typer(help="Try recorded executions again against what has changed.")
 _add(_tests, None, "replay", replaying.replay)
 
