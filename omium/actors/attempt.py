@@ -82,7 +82,7 @@ StandIn = Callable[[], Json]
 class StandIns(Protocol):
     """Who acts in place of tools, where they must not act themselves: in replays."""
 
-    def stand_in(self, agent: AgentName, key: CallKey) -> StandIn | None:
+    def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
         """Who acts in place of this call's tool; None lets the tool act."""
         ...
 
@@ -236,7 +236,7 @@ class AttemptSession:
         match answer.decision:
             case Run(effect_key=effect_key):
                 stand_ins, agent = self._stand_ins, assignment.agent.name
-                stand_in = stand_ins.stand_in(agent, key) if stand_ins is not None else None
+                stand_in = stand_ins.tool(agent, key) if stand_ins is not None else None
                 return Permit(answer.index, effect_key, stand_in)
             case Replay(response=response):
                 return Recorded(await value_of(response, self._blobs, self.tenant))

@@ -4,7 +4,9 @@
 1  Omium or the machine failed 6  a model or another service failed
 2  wrong input or usage        7  storage failed
 3  the agents' own code failed 8  the data directory is in use
-4  paused: a decision is due   130, 143, 129  ended by Ctrl-C, SIGTERM, SIGHUP
+4  paused: a decision is due   9  a replay differs from what was recorded
+
+129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from omium.cli import (
     keys,
     looking,
     models,
+    replaying,
     service,
     starting,
     watching,
@@ -36,7 +39,7 @@ from omium.errors import OmiumError
 EPILOG = (
     "Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 Omium or the machine "
     "failed, 2 wrong input, 3 agent code failed, 4 paused, 5 cancelled, 6 a model or service "
-    "failed, 7 storage failed, 8 data directory in use, 130/143 interrupted."
+    "failed, 7 storage failed, 8 data directory in use, 9 a replay differs, 130/143 interrupted."
 )
 
 
@@ -152,6 +155,9 @@ _add(_webhooks, None, "test", webhooks.test_webhook)
 _add(_webhooks, None, "deliveries", webhooks.list_deliveries)
 _add(_webhooks, None, "redeliver", webhooks.redeliver)
 
+_tests = typer.Typer(help="Try recorded executions again against what has changed.")
+_add(_tests, None, "replay", replaying.replay)
+
 _add(app, _RUNNING, "run", executing.run)
 _add(app, _RUNNING, "resume", executing.resume)
 _add(app, _RUNNING, "fork", executing.fork)
@@ -169,6 +175,7 @@ _add(app, _LOOKING, "checkpoints", looking.checkpoints)
 _add(app, _LOOKING, "result", looking.result)
 _add(app, _LOOKING, "watch", watching.watch)
 _add(app, _LOOKING, "logs", watching.logs)
+app.add_typer(_tests, name="test", rich_help_panel=_LOOKING)
 _add(app, _SETTING_UP, "init", starting.init)
 _add(app, _SETTING_UP, "validate", about.validate)
 app.add_typer(_models, name="models", rich_help_panel=_SETTING_UP)

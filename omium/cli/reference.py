@@ -51,6 +51,7 @@ _MEANINGS = {
     6: "a model provider or another service failed",
     7: "storage failed: full, unwritable, or a corrupt record",
     8: "another process uses the data directory",
+    9: "a replay differs from what was recorded (`omium test replay`)",
     129: "ended by SIGHUP; the execution can be resumed",
     130: "ended by Ctrl-C (SIGINT); the execution can be resumed",
     143: "ended by SIGTERM; the execution can be resumed",

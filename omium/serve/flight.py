@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 from omium.actors import messages as m
 from omium.actors.attempt import CALL_DEADLINE_S, Blobs, payload_of, value_of
@@ -24,6 +24,7 @@ from omium.llm.providers import LOCAL
 from omium.llm.router import Router
 from omium.llm.wire import chunks_of, merge_chunks, usage_of
 from omium.serve.deltas import Deltas
+from omium.types import AgentName
 
 
 class Flight:
@@ -90,13 +91,27 @@ class Flight:
         self._grown = asyncio.Event()
 
 
+class Understudy(Protocol):
+    """Who answers in place of a provider, in replays."""
+
+    def completion(self, agent: AgentName, key: CallKey) -> tuple[dict[str, Any], str] | None:
+        """The answer to a call and who gave it; None has the provider asked.
+
+        Raises ``ServiceError`` where nobody is to be asked.
+        """
+        ...
+
+
 class Pilot:
     """Makes calls: looks in the journal, asks the provider, records the answer."""
 
-    def __init__(self, link: Link, router: Router, blobs: Blobs) -> None:
+    def __init__(
+        self, link: Link, router: Router, blobs: Blobs, understudy: Understudy | None = None
+    ) -> None:
         self._link = link
         self._router = router
         self._blobs = blobs
+        self._understudy = understudy
 
     async def fly(
         self, flight: Flight, body: dict[str, Any], scope: Scope | None, key: CallKey | None
@@ -141,18 +156,22 @@ class Pilot:
                 flight.source = "journal"
                 return await value_of(response, self._blobs, scope.tenant)
             case Run():
-                return await self._recorded(flight, body, scope, begun.index)
+                return await self._recorded(flight, body, scope, key, begun.index)
             case other:
                 raise ProtocolError(f"no version decides {other!r} about an LLM call")
 
     async def _recorded(
-        self, flight: Flight, body: dict[str, Any], scope: Scope, call: int
+        self, flight: Flight, body: dict[str, Any], scope: Scope, key: CallKey, call: int
     ) -> dict[str, Any]:
         started_s = time.monotonic()
         held: list[dict[str, Any]] = []
         deltas = Deltas(self._link, scope, call)
         try:
-            completion, flight.source = await self._ask(flight, body, held=held, deltas=deltas)
+            understudy = self._understudy
+            known = understudy.completion(scope.agent, key) if understudy is not None else None
+            completion, flight.source = known or await self._ask(
+                flight, body, held=held, deltas=deltas
+            )
         except OmiumError as error:
             failure = Failure(kind=error.kind, message=str(error)[:2_000], agent=scope.agent)
             await self._end(scope, CallFailed(agent=scope.agent, call=call, failure=failure))

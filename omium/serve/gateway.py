@@ -41,7 +41,7 @@ from omium.frameworks.scope import (
 )
 from omium.llm.router import Router
 from omium.llm.wire import error_body, read_json, sse_encode, wants_usage
-from omium.serve.flight import Flight, Pilot
+from omium.serve.flight import Flight, Pilot, Understudy
 from omium.types import AgentName, ExecutionId
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -66,6 +66,7 @@ class Gateway:
         host: str,
         port: int,
         pid: int,
+        understudy: Understudy | None = None,
     ) -> None:
         self._router = router
         self._api_key = api_key.encode()
@@ -78,7 +79,7 @@ class Gateway:
             handler=self._handle,
             greeting=lambda: m.GatewayHello(url=self.url, pid=self._pid),
         )
-        self._pilot = Pilot(self._link, router, blobs)
+        self._pilot = Pilot(self._link, router, blobs, understudy)
         self._flights: dict[_FlightKey, Flight] = {}
         self._waiting: dict[_AttemptKey, set[asyncio.Future[Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -26,6 +26,7 @@ from omium.frameworks.plain import PlainAdapter
 from omium.frameworks.protocol import Adapter
 from omium.llm.providers import Provider
 from omium.llm.router import Router, RouterSettings
+from omium.serve.flight import Understudy
 from omium.serve.gateway import Gateway
 from omium.storage.blobs import open_blob_store
 from omium.storage.replica import Replica
@@ -91,12 +92,14 @@ class InProcessRuntime:
         models_directory: Path | None = None,
         router: Callable[[], Router] | None = None,
         stand_ins: StandIns | None = None,
+        understudy: Understudy | None = None,
     ) -> None:
         """``models_directory`` holds the embedded models, of which ``directory`` has none.
 
         ``router`` makes the gateway's, in place of one that knows ``providers``; ``stand_ins``
-        act in place of tools.
+        act in place of tools, and the ``understudy`` in place of providers.
         """
+        self._understudy = understudy
         self._router = router or self._plain_router
         self._stand_ins = stand_ins
         self._directory = directory
@@ -202,6 +205,7 @@ class InProcessRuntime:
             host=HOST,
             port=self._gateway_port,
             pid=os.getpid(),
+            understudy=self._understudy,
         )
         await self._gateway.start()
         self._gateway_port = int(self._gateway.url.rpartition(":")[2])

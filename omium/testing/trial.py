@@ -30,6 +30,7 @@ from omium.llm.providers import ModelRoute, Provider
 from omium.llm.router import Router, RouterSettings
 from omium.llm.upstream import Upstream
 from omium.runtime.located import Definition, Located, located
+from omium.serve.flight import Understudy
 from omium.testing.recording import Recording, recording_of
 from omium.testing.runtime import InProcessRuntime
 from omium.testing.script import Rule, Script
@@ -119,12 +120,13 @@ async def run_in_process(
     model: str,
     router: Callable[[], Router],
     stand_ins: StandIns | None = None,
+    understudy: Understudy | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Recording:
     """Run a workflow to its end on a runtime of its own, which leaves nothing behind.
 
-    ``router`` makes the gateway's; ``stand_ins`` act in place of tools. Raises ``InputError``
-    and ``DeadlineExceeded``.
+    ``router`` makes the gateway's; ``stand_ins`` act in place of tools, and the ``understudy``
+    in place of providers. Raises ``InputError`` and ``DeadlineExceeded``.
     """
     adapters = await asyncio.to_thread(_preloaded, found.workflow)
     with tempfile.TemporaryDirectory(prefix="omium-trial-") as directory, _import_paths_kept():
@@ -134,6 +136,7 @@ async def run_in_process(
             settings=_PATIENT,
             router=router,
             stand_ins=stand_ins,
+            understudy=understudy,
         ) as runtime:
             with _openai_at(f"{runtime.gateway_url}/v1", f"{runtime.api_key}.worker"):
                 client = runtime.client

@@ -18,4 +18,4 @@ def test_the_reference_is_up_to_date() -> None:
 def test_every_exit_code_is_explained() -> None:
     rows = [line for line in reference().splitlines() if line.startswith("| ")]
     codes = [row.split("|")[1].strip() for row in rows if row.split("|")[1].strip().isdecimal()]
-    assert codes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "129", "130", "143"]
+    assert codes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "129", "130", "143"]

@@ -1,0 +1,231 @@
+"""Replays: a recorded execution run again, against code, prompts or a model that have changed.
+
+What was answered is answered from the record where the same is asked. Owns the record while it
+is being used up, and the list of where the replay left it. Tools act only where that was asked
+for; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from omium.actors.attempt import StandIn
+from omium.errors import AgentError, ModelUnreachable
+from omium.execution.records import CallKey
+from omium.llm.router import Router
+from omium.runtime.located import Located
+from omium.testing.comparison import Difference, compare, json_differences
+from omium.testing.recording import Call, Recording
+from omium.testing.trial import run_in_process
+from omium.types import AgentName, Json
+
+Tools: TypeAlias = Literal["recorded", "live"]
+DETAILS_MAX = 3
+DETAIL_CHARS_MAX = 60
+CONTEXT_CHARS = 20
+TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """A call by which the replay left the record.
+
+    ``asked_anew``: a model was asked what it had not been asked. ``not_asked``: it was to be,
+    but the replay is offline. ``not_run``: a tool was called in a way that is on no record, and
+    did not act. ``not_made``: a recorded call that the replay did not make. ``detail`` says what
+    of the request differs from the recorded call in that place, where there is one.
+    """
+
+    kind: Literal["asked_anew", "not_asked", "not_run", "not_made"]
+    agent: AgentName
+    step: str
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A recording, the replay of it, and all that differs."""
+
+    recorded: Recording
+    replayed: Recording
+    differences: tuple[Difference, ...]
+    divergences: tuple[Divergence, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs: in result, steps, calls and cost."""
+        return not self.differences and not self.divergences
+
+
+async def replay(
+    recorded: Recording,
+    found: Located,
+    *,
+    model: str,
+    router: Callable[[], Router],
+    tools: Tools = "recorded",
+    offline: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> Replay:
+    """Run ``found`` on the inputs of a recording and compare.
+
+    ``model`` is what holds for all agents, where it is not empty. A request that is on record is
+    answered from there, any other by ``router``, or with ``offline`` by nobody: that call fails.
+    With ``tools="live"`` every tool acts. Raises ``InputError`` where the inputs do not fit the
+    workflow any more, and ``DeadlineExceeded``.
+    """
+    record = Record(recorded, tools=tools, offline=offline)
+    with fresh_modules(found.import_paths):
+        replayed = await run_in_process(
+            found,
+            recorded.inputs,
+            model=model,
+            router=router,
+            stand_ins=record,
+            understudy=record,
+            timeout_s=timeout_s,
+        )
+    return Replay(
+        recorded=recorded,
+        replayed=replayed,
+        differences=tuple(compare(recorded, replayed)),
+        divergences=tuple(record.divergences(replayed)),
+    )
+
+
+class Record:
+    """The answers of a recording, each given once.
+
+    Implements ``actors.attempt.StandIns`` and ``serve.flight.Understudy``. The very same call is
+    preferred; where code has changed the steps, a call of the same agent with the same request
+    will do, and for a model one of any agent.
+    """
+
+    def __init__(self, recording: Recording, *, tools: Tools, offline: bool) -> None:
+        self._calls = [c for c in recording.calls if c.answered or c.failure is not None]
+        self._tools = tools
+        self._offline = offline
+        self._used: set[int] = set()
+        self._missed: list[tuple[AgentName, CallKey]] = []
+
+    def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
+        call = self._take(agent, key)
+        if self._tools == "live":
+            return None
+        if call is None:
+            self._missed.append((agent, key))
+        return lambda: _result(call)
+
+    def completion(self, agent: AgentName, key: CallKey) -> tuple[dict[str, Any], str] | None:
+        call = self._take(agent, key)
+        if call is not None and isinstance(call.response, dict):
+            return call.response, call.served_by
+        self._missed.append((agent, key))
+        if self._offline:
+            raise ModelUnreachable(key.name, "this request is not on record, and nobody is asked")
+        return None
+
+    def _take(self, agent: AgentName, key: CallKey) -> Call | None:
+        left = [
+            call
+            for call in self._calls
+            if call.index not in self._used
+            and (call.kind, call.name, call.key.digest) == (key.kind, key.name, key.digest)
+            # A provider that failed says nothing that a model said.
+            and (call.answered or key.kind == "tool")
+        ]
+        mine = [call for call in left if call.agent == agent]
+        exact = [call for call in mine if call.key == key]
+        any_agent = left if key.kind == "llm" else []
+        found = next(iter((*exact, *mine, *any_agent)), None)
+        if found is not None:
+            self._used.add(found.index)
+        return found
+
+    def divergences(self, replayed: Recording) -> Iterator[Divergence]:
+        """Where the replay left the record, in the order of its calls."""
+        made = {(call.agent, call.key): call for call in replayed.calls}
+        missed = [(*one, made.get(one)) for one in dict.fromkeys(self._missed)]
+        asked: Literal["asked_anew", "not_asked"] = "not_asked" if self._offline else "asked_anew"
+        for agent, key, call in missed:
+            yield Divergence(
+                kind=asked if key.kind == "llm" else "not_run",
+                agent=agent,
+                step=call.step if call is not None else "",
+                name=key.name,
+                detail=self._detail(call) if call is not None else "",
+            )
+        # A call that was made in another way is told already.
+        told = {_place(call) for _, _, call in missed if call is not None}
+        for call in self._calls:
+            counts = call.answered or call.kind == "tool"
+            if counts and call.index not in self._used and _place(call) not in told:
+                yield Divergence(kind="not_made", agent=call.agent, step=call.step, name=call.name)
+
+    def _detail(self, call: Call) -> str:
+        """How the request differs from the recorded one in its place."""
+        there = next((known for known in self._calls if _place(known) == _place(call)), None)
+        if there is None:
+            return "no call was recorded here"
+        found = list(json_differences("request", there.request, call.request))
+        more = len(found) - DETAILS_MAX
+        told = [_told(difference) for difference in found[:DETAILS_MAX]]
+        return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+
+
+def _place(call: Call) -> tuple[AgentName, str, str, str, int]:
+    """Where a call stands, whatever it asks."""
+    return call.agent, call.kind, call.step, call.key.scope, call.ordinal
+
+
+def _told(difference: Difference) -> str:
+    """A difference of two values; of long texts, the part from where they part."""
+    before, after = json.dumps(difference.before), json.dumps(difference.after)
+    pairs = enumerate(zip(before, after, strict=False))
+    alike = next((n for n, (a, b) in pairs if a != b), min(len(before), len(after)))
+    start = max(0, alike - CONTEXT_CHARS)
+    parts = (
+        ("…" if start else "")
+        + text[start : alike + DETAIL_CHARS_MAX]
+        + ("…" if len(text) > alike + DETAIL_CHARS_MAX else "")
+        for text in (before, after)
+    )
+    return f"{difference.where}: {' → '.join(parts)}"
+
+
+def _result(call: Call | None) -> Json:
+    if call is None:
+        raise AgentError("no result of this call is on record, and the replay runs no tools")
+    if call.answered:
+        return call.response
+    # As it was told the first time: the same words, whoever raises them.
+    raise AgentError(call.failure.message if call.failure is not None else "")
+
+
+@contextmanager
+def fresh_modules(import_paths: tuple[str, ...]) -> Iterator[None]:
+    """Forget, in the end, the modules that were loaded from these folders: another execution may
+    have others of the same names."""
+    before = set(sys.modules)
+    try:
+        yield
+    finally:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and _is_of(name, Path(file), import_paths):
+                del sys.modules[name]
+
+
+def _is_of(name: str, file: Path, import_paths: tuple[str, ...]) -> bool:
+    top, *rest = name.split(".")
+    if top == "omium" or "site-packages" in file.parts:
+        return False
+    depth = len(rest) + (file.name == "__init__.py")
+    return len(file.parents) > depth and str(file.parents[depth]) in import_paths
