@@ -7,6 +7,7 @@ the order of the log, and every row is checked against its checksum when it is r
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,20 @@ class Catalog:
             value = msgspec.json.decode(body)
             found.append(StoredRecord(key=key, version=version, at_ms=at_ms, body=value))
         return found
+
+
+def damaged_in_catalog(connection: sqlite3.Connection) -> Iterator[CorruptRecord]:
+    """Every request and every record that is not what was written."""
+    for row in connection.execute("SELECT tenant, key, digest, execution, idx, crc FROM requests"):
+        *values, crc = row
+        if _request_crc(*values) != crc:
+            yield CorruptRecord(f"request {row[1]!r}", "its checksum does not match")
+    for row in connection.execute(
+        "SELECT tenant, kind, key, version, at_ms, body, crc FROM records"
+    ):
+        tenant, kind, key, version, at_ms, body, crc = row
+        if checksum(body, tenant, kind, key, version, at_ms) != crc:
+            yield CorruptRecord(f"{kind} {key!r}", "its checksum does not match")
 
 
 def _request_crc(tenant: str, key: str, digest: str, execution: str, index: int) -> int:

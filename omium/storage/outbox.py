@@ -8,6 +8,7 @@ inside the replica's transaction, in the order of the log. Nothing is sent.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,16 @@ class Outbox:
         else:
             self._due.pop(lane, None)
         return [row for row in rows if row.due_ms <= now_ms]
+
+
+def damaged_in_outbox(connection: sqlite3.Connection) -> Iterator[CorruptRecord]:
+    """Every row that is not what was written."""
+    for *values, crc in connection.execute(
+        "SELECT tenant, webhook, execution, idx, type, at_ms, due_ms, crc FROM outbox"
+    ):
+        row = OutboxRow(**dict(zip(OutboxRow.__struct_fields__, values, strict=True)))
+        if _crc(row) != crc:
+            yield CorruptRecord(f"outbox {row.id}", "its checksum does not match")
 
 
 def _crc(row: OutboxRow) -> int:
