@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     """Where large state goes: a directory or ``s3://bucket/prefix``. Default: in the data
     directory."""
 
+    archive_url: str | None = None
+    """Where a service ships what it commits: a directory, ``s3://bucket/prefix``, or ``off``.
+    Default: where the blobs are, if that is S3."""
+
     model: str | None = None
     """The model for agents that name none."""
 

@@ -28,6 +28,7 @@ from omium.cli import (
     looking,
     models,
     replaying,
+    safekeeping,
     service,
     starting,
     watching,
@@ -134,6 +135,7 @@ def _add(to: typer.Typer, panel: str | None, name: str, function: Callable[..., 
 _RUNNING = "Run"
 _SERVING = "Serve"
 _LOOKING = "Look"
+_KEEPING = "Keep safe"
 _SETTING_UP = "Set up"
 
 _models = typer.Typer(help="List the embedded models, and fetch their files.")
@@ -169,6 +171,9 @@ _add(app, _SERVING, "status", service.status)
 _add(app, _SERVING, "down", service.down)
 app.add_typer(_keys, name="keys", rich_help_panel=_SERVING)
 app.add_typer(_webhooks, name="webhooks", rich_help_panel=_SERVING)
+_add(app, _KEEPING, "backup", safekeeping.backup)
+_add(app, _KEEPING, "restore", safekeeping.restore)
+_add(app, _KEEPING, "verify", safekeeping.verify)
 _add(app, _LOOKING, "ps", looking.ps)
 _add(app, _LOOKING, "show", looking.show)
 _add(app, _LOOKING, "checkpoints", looking.checkpoints)

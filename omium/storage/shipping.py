@@ -1,4 +1,5 @@
 """Shipping: bring what a replica has committed into an archive, in order, beside its writer.
+And blobs from one store into another.
 
 Entries of the log are read as they lie in the database, so nothing has to be told to ship. Where
 some were trimmed before they could be shipped, a copy of the database takes their place. Decides
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from omium.clock import Clock
 from omium.consensus import Entry
 from omium.errors import Conflict, InvariantBroken
 from omium.storage.archive import Archive, Base, Claim
-from omium.storage.raft_store import entry_of
+from omium.storage.blobs import BLOB_BYTES_MAX, HEADER_BYTES, ObjectStore, ref_in, unpack
+from omium.storage.private_file import kept
+from omium.storage.raft_store import entry_of, identity_in
 from omium.storage.sqlite import applied_in, copied, open_reader, translated
 
 SEGMENT_ENTRIES_MAX = 2_048
@@ -27,6 +30,20 @@ COPY_AFTER_BYTES = 64 * 1024 * 1024
 so copies at most double what is shipped, and rebuilding never takes long."""
 
 COPIES_KEPT = 2
+ID_NAME = "archive-id"
+
+
+def lasting_id(path: Path, clock: Clock) -> str:
+    """By what name the replica in the file ``path`` goes in archives: its group's, or one that
+    is made once and stays with its directory."""
+    connection = open_reader(path)
+    try:
+        identity = identity_in(connection)
+    finally:
+        connection.close()
+    if identity is not None:
+        return identity.group
+    return kept(path.with_name(ID_NAME), lambda: clock.new_id("rep").encode()).decode()
 
 
 class Shipment:
@@ -148,3 +165,33 @@ def _scratch(path: Path) -> Iterator[Path]:
         tempfile.TemporaryDirectory(prefix="shipping-", dir=path.parent) as directory,
     ):
         yield Path(directory) / path.name
+
+
+async def copy_blobs(
+    source: ObjectStore, target: ObjectStore, tenants: Sequence[str]
+) -> AsyncIterator[int]:
+    """Copy the blobs of ``tenants`` that ``target`` lacks: after each, the bytes that it took.
+
+    Each is read whole and checked. Raises ``CorruptBlob`` for a damaged one.
+    """
+    for tenant in tenants:
+        there = {*await target.keys(f"{tenant}/blobs")}
+        for key in await source.keys(f"{tenant}/blobs"):
+            body = None
+            if key not in there:
+                body = await source.read(key, bytes_max=HEADER_BYTES + BLOB_BYTES_MAX)
+            if body is not None:
+                await asyncio.to_thread(unpack, body, ref_in(body))
+                await target.put_new(key, body)
+                yield len(body)
+
+
+def tenants_in(path: Path) -> list[str]:
+    """Whose executions a replica holds."""
+    connection = open_reader(path)
+    try:
+        with translated(path):
+            rows = connection.execute("SELECT DISTINCT tenant FROM executions ORDER BY 1")
+            return [tenant for (tenant,) in rows]
+    finally:
+        connection.close()
