@@ -61,6 +61,11 @@ async def asks_politely(context: AgentContext) -> Any:
         return str(declined)
 
 
+async def asks_for_a_rate(_: AgentContext) -> Any:
+    """Asks, and hands on the answer."""
+    return await omium.ask_async("Which rate?", schema=RATE)
+
+
 async def asks_by_blocking(_: AgentContext) -> Any:
     """Asks in the way that would block the event loop."""
     return omium.ask("Which rate?")

@@ -29,6 +29,7 @@ from omium.frameworks.hook import CallSite
 from omium.frameworks.protocol import Assignment, ModelEndpoint
 from omium.testing.runtime import QUICK
 from omium.testing.scripted import Answer, Rule, When
+from omium.types import Json
 from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
 from tests.actors.stage import Stage, agent, stage, workflow
