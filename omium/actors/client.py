@@ -207,11 +207,17 @@ class Client:
         *,
         decision: Decision | None = None,
         answer: Json = None,
+        call: int = 0,
+        reason: str = "",
         by: str = "",
         request: Request | None = None,
     ) -> None:
-        """Let a paused or failed execution go on. Raises ``Conflict`` where a decision is
-        missing, or none is waited for, and ``InputError`` for an answer without its decision."""
+        """Let a paused or failed execution go on, with a decision where it waits for one.
+
+        It is about the call at journal index ``call``, else about the first that waits. Raises
+        ``Conflict`` where a decision is missing, or none is waited for, ``InputError`` for an
+        answer without its decision, and ``AnswerError`` for one that does not fit.
+        """
         if answer is not None and decision != "answer":
             raise InputError("an answer goes with the decision 'answer', and only with it")
         payload = Payload(inline=answer) if decision == "answer" else None
@@ -220,6 +226,8 @@ class Client:
                 execution_id=execution_id,
                 decision=decision,
                 answer=payload,
+                call=call,
+                reason=reason,
                 by=by,
                 tenant=self._tenant,
                 request=request,

@@ -18,7 +18,7 @@ from omium.actors.committer import CommitObserver, CommitResult, Committer
 from omium.actors.courier import Courier, WebhookSettings
 from omium.actors.desk import Desk, answer_of
 from omium.actors.readers import Readers
-from omium.actors.supervision import sinks
+from omium.actors.supervision import pause_due, sinks
 from omium.actors.supervisor import Supervisor
 from omium.actors.transport import (
     Answer,
@@ -32,11 +32,12 @@ from omium.actors.transport import (
 from omium.actors.workforce import Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.errors import NotFound, OmiumError, ProtocolError
-from omium.execution.calls import Run, decide_call
+from omium.execution.calls import Replay, Run, decide_call
 from omium.execution.events import (
     AgentCompleted,
     Append,
     AttemptEnded,
+    CallDecided,
     CallIntended,
     Cancelled,
     Completed,
@@ -45,6 +46,7 @@ from omium.execution.events import (
     Failed,
     Paused,
     Resumed,
+    Signalled,
     StepCompleted,
 )
 from omium.execution.machine import Refusal
@@ -206,6 +208,9 @@ class Coordinator:
         self._supervisor.noted(state, entries[-1].epoch)
         if state.status in ("completed", "failed", "cancelled"):
             self._readers.ended(execution_id)
+        pause = pause_due(state)
+        if pause is not None:
+            self._committer.own(execution_id, pause)
         for entry in entries:
             match entry.event:
                 case AgentCompleted():
@@ -216,7 +221,7 @@ class Coordinator:
                     self._supervisor.schedule()
                 case StepCompleted():
                     self._supervisor.step_completed(execution_id, entry.event.agent)
-                case Created() | Resumed() | AttemptEnded():
+                case Created() | Resumed() | AttemptEnded() | CallDecided() | Signalled():
                     self._supervisor.schedule()
                 case Cancelled():
                     self._supervisor.stop_attempts(execution_id, cancelled=True)
@@ -272,11 +277,14 @@ class Coordinator:
             request=message.request,
             idempotent=message.idempotent,
             effect_key=decision.effect_key,
+            question=message.question,
+            inside=message.inside,
+            approval=message.approval,
         )
 
         def begun(result: CommitResult) -> None:
             if isinstance(result, Written):
-                answer(m.CallBegun(decision=decision, index=result.last_index))
+                answer(self._begun(message, decision, result.last_index))
             elif isinstance(result, Refusal) and result.code == "conflict" and not again:
                 # The call may have been answered in the very batch that this joined.
                 self._begin_call(connection, message, answer, again=True)
@@ -288,6 +296,16 @@ class Coordinator:
         self._committer.submit(
             Append(execution_id=message.execution_id, events=(intent,), writer=fence), begun
         )
+
+    def _begun(self, message: m.BeginCall, decision: Run, index: int) -> m.CallBegun:
+        """What is said of a call whose intent is committed."""
+        state = self._replica.state(message.execution_id)
+        found = state.call_at(index) if state is not None and message.question else None
+        response = found[1].response if found is not None else None
+        if response is not None:
+            # A signal that had come before it was waited for.
+            return m.CallBegun(decision=Replay(call=index, response=response), index=index)
+        return m.CallBegun(decision=decision, index=index)
 
     def _attempt_over(self, _: Connection, message: m.AttemptOver, answer: Answer) -> None:
         self._supervisor.attempt_over(message)

@@ -22,6 +22,7 @@ from omium.actors.supervision import (
     after_failure,
     after_loss,
     before,
+    pause_due,
     plan,
     ready_agents,
     sinks,
@@ -217,6 +218,10 @@ class Supervisor:
                 AttemptEnded(agent=agent, epoch=epoch, end="paused"),
                 Paused(reason="outcome_unknown", call=message.call, detail=detail),
             )
+        elif message.end == "asked":
+            self._end(
+                execution_id, agent, epoch, AttemptEnded(agent=agent, epoch=epoch, end="asked")
+            )
         elif message.end == "stopped":
             ended = AttemptEnded(agent=agent, epoch=epoch, end="worker_lost")
             self._end(execution_id, agent, epoch, ended)
@@ -343,6 +348,9 @@ class Supervisor:
                 agent.status == "completed" for agent in state.agents.values()
             ):
                 self._committer.own(state.id, Completed(sinks=sinks(state)))
+            pause = pause_due(state)
+            if pause is not None:
+                self._committer.own(state.id, pause)
             for agent in state.agents.values():
                 held = self._roster.attempt(state.id, agent.name, agent.epoch)
                 if agent.status == "leased" and held is None:
@@ -476,4 +484,6 @@ def _holds(agent: AgentState, epoch: int) -> bool:
 def _cause(agent: AgentState) -> AttemptCause:
     if agent.ended is None:
         return "first" if agent.epoch == 0 else "resumed"
+    if agent.ended == "asked":
+        return "resumed"
     return "worker_lost" if agent.ended == "worker_lost" else "retry"
