@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from omium.actors import messages as m
-from omium.actors.transport import Link
+from omium.actors.link import Link
 from omium.errors import (
     AgentError,
     AttemptFenced,
