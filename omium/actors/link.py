@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from omium.actors.transport import Codec, Connection, Handler
-from omium.errors import OmiumError, ProtocolError, Unavailable
+from omium.errors import NotLeading, OmiumError, ProtocolError, Unavailable
 
 Address: TypeAlias = tuple[str, int]
 """A host and a port."""
@@ -92,6 +92,11 @@ class Link:
                     await connection.drained()
                     try:
                         return await connection.request(body)
+                    except NotLeading:
+                        # Deposed while it was asked, and about to hang up: ask the next leader.
+                        connection.close()
+                        if self._connection is connection:
+                            self._connected.clear()
                     except Unavailable:
                         if not connection.closed:
                             raise
