@@ -14,7 +14,7 @@ import msgspec
 
 from omium.actors import asking
 from omium.actors import messages as m
-from omium.actors.transport import Link
+from omium.actors.link import Link
 from omium.errors import (
     AgentError,
     Asked,

@@ -11,7 +11,8 @@ import msgspec
 
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs, payload_of, value_of
-from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.actors.link import Address, Link
+from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
 from omium.definitions import Workflow, graph, validate_inputs
 from omium.errors import (
@@ -61,7 +62,7 @@ class Client:
 
     def __init__(
         self,
-        coordinator: tuple[str, int],
+        coordinator: Address | Sequence[Address],
         secret: bytes,
         *,
         blobs: Blobs,

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitObserver, CommitResult, Committer
+from omium.actors.committer import CommitObserver, Committer
 from omium.actors.courier import Courier, WebhookSettings
 from omium.actors.desk import Desk, answer_of
+from omium.actors.ordering import Alone, CommitResult, Order
 from omium.actors.readers import Readers
 from omium.actors.supervision import pause_due, sinks
 from omium.actors.supervisor import Supervisor
@@ -56,6 +57,25 @@ from omium.storage.replica import Replica, Written
 
 CODEC = Codec(m.Messages)
 TICK_S = 0.2
+
+_AS_IT_IS_NOW = (
+    m.Fork,
+    m.Cancel,
+    m.Interrupt,
+    m.Signal,
+    m.Resume,
+    m.FindRequest,
+    m.GetExecution,
+    m.ListExecutions,
+    m.CountExecutions,
+    m.GetRecords,
+    m.Redeliver,
+    m.TestWebhook,
+    m.ReadJournal,
+)
+"""What may be answered from the state alone, and so only from one that is known to be the newest.
+The rest ends in a commit, or is answered with a fact that stays one."""
+
 _STOPPED = ("completed", "failed", "cancelled", "paused")
 
 
@@ -72,11 +92,14 @@ class Coordinator:
         settings: SupervisorSettings | None = None,
         webhooks: WebhookSettings | None = None,
         observer: CommitObserver | None = None,
+        order: Order | None = None,
     ) -> None:
+        """``order`` is the group that ``replica`` belongs to; None where it is alone."""
         self._replica = replica
+        self._order = order or Alone(replica)
         self._secret = secret
         self._committer = Committer(
-            replica,
+            self._order,
             clock,
             on_written=self._react,
             on_trouble=self._fall,
@@ -173,6 +196,18 @@ class Coordinator:
             self.tick(loop.time() - due_s)
 
     def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
+        def confirmed(error: OmiumError | None) -> None:
+            if error is None:
+                self._dispatch(connection, message, answer)
+            else:
+                answer(error_reply(error))
+
+        if isinstance(message, _AS_IT_IS_NOW):
+            self._order.confirm(confirmed)
+        else:
+            self._dispatch(connection, message, answer)
+
+    def _dispatch(self, connection: Connection, message: Any, answer: Answer) -> None:
         handler = self._handlers.get(type(message))
         try:
             if handler is None:

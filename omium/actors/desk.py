@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 from omium.actors import messages as m
 from omium.actors.answers import decision_of, question_view, waits_for_more, waits_for_signal
-from omium.actors.committer import CommitResult, Committer
+from omium.actors.committer import Committer
 from omium.actors.courier import Courier
+from omium.actors.ordering import CommitResult
 from omium.actors.transport import Answer, error_reply
 from omium.definitions import validate_inputs, workflow_from
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict

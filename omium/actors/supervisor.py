@@ -13,7 +13,8 @@ import math
 from msgspec.structs import replace
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitResult, Committer
+from omium.actors.committer import Committer
+from omium.actors.ordering import CommitResult
 from omium.actors.supervision import (
     Assign,
     Retire,
@@ -76,6 +77,7 @@ class Supervisor:
         self._gateway: tuple[m.GatewayHello, Connection] | None = None
         self._gateway_url = settings.gateway_url
         self._schedule_due = False
+        self._leasing: set[tuple[ExecutionId, AgentName]] = set()
         self._leasing_from_s = 0.0
         self._draining = False
         self.drained = asyncio.Event()
@@ -381,6 +383,7 @@ class Supervisor:
             )
             for state in self._live.values()
             for agent in ready_agents(state)
+            if (state.id, agent) not in self._leasing
         ]
         facts, starting = self._roster.facts, self._roster.starting_by_framework
         wants = [want for want in wants if not self._refuse_start(want)]
@@ -419,12 +422,15 @@ class Supervisor:
         )
 
         def leased(result: CommitResult) -> None:
+            self._leasing.discard((state.id, want.agent))
             if isinstance(result, Written):
                 self._send_lease(worker, state.id, want.agent, epoch)
             else:
                 worker.attempts.pop((want.execution_id, want.agent), None)
                 log.warning("lease of %s/%s: %s", want.execution_id, want.agent, result)
 
+        # A group commits while the loop goes on: until then the agent only seems to wait.
+        self._leasing.add((state.id, want.agent))
         self._committer.own(state.id, started, then=leased)
 
     def _send_lease(

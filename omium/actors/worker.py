@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
@@ -21,7 +22,8 @@ from omium.actors.attempt import (
     value_of,
 )
 from omium.actors.failures import failure_of
-from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.actors.link import Address, Link
+from omium.actors.transport import Answer, Codec, Connection
 from omium.definitions import value_problems, workflow_from_data
 from omium.errors import (
     Asked,
@@ -57,7 +59,7 @@ class Worker:
         worker_id: WorkerId,
         adapter: Adapter,
         *,
-        coordinator: tuple[str, int],
+        coordinator: Address | Sequence[Address],
         secret: bytes,
         api_key: str,
         blobs: Blobs,
