@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from omium.definitions import Agent, Task, Tool, Workflow, load_workflow
     from omium.frameworks.effect import effect_key
     from omium.frameworks.langgraph_saver import OmiumSaver
+    from omium.frameworks.people import (
+        Signal,
+        ask,
+        ask_async,
+        signals,
+        signals_async,
+        wait_signal,
+        wait_signal_async,
+    )
     from omium.frameworks.plain import AgentContext, BlockingContext
     from omium.runtime.api import (
         AsyncExecution,
@@ -34,6 +43,15 @@ _HOMES = {
     "omium.definitions": ("Agent", "Task", "Tool", "Workflow", "load_workflow"),
     "omium.frameworks.effect": ("effect_key",),
     "omium.frameworks.langgraph_saver": ("OmiumSaver",),
+    "omium.frameworks.people": (
+        "Signal",
+        "ask",
+        "ask_async",
+        "signals",
+        "signals_async",
+        "wait_signal",
+        "wait_signal_async",
+    ),
     "omium.frameworks.plain": ("AgentContext", "BlockingContext"),
     "omium.runtime.api": (
         "AsyncExecution",
@@ -58,17 +76,24 @@ __all__ = [
     "Execution",
     "Handle",
     "OmiumSaver",
+    "Signal",
     "Task",
     "Tool",
     "Workflow",
     "__version__",
     "arun",
+    "ask",
+    "ask_async",
     "effect_key",
     "fork",
     "load_workflow",
     "resume",
     "run",
     "shutdown",
+    "signals",
+    "signals_async",
+    "wait_signal",
+    "wait_signal_async",
 ]
 
 

@@ -4,6 +4,7 @@
     ├── UserError                 the caller's input or code; the same call fails again
     │   ├── DefinitionError       a workflow definition with one or more mistakes
     │   ├── InputError            inputs, a flag or a path that do not fit
+    │   │   └── AnswerError       an answer that does not fit what was asked
     │   ├── ConfigError           a setting, in the environment or in omium.toml
     │   ├── NotFound              no such execution, checkpoint, model, …
     │   ├── Conflict              the thing exists but its state forbids the request
@@ -12,6 +13,7 @@
     │   ├── EntrypointError       the user's module or function cannot be loaded
     │   ├── AgentError            the user's agent code raised
     │   ├── ToolError             the user's tool raised
+    │   ├── Declined              whoever was asked gave no answer, and said so
     │   └── OutputSchemaError     an agent's output breaks its schema
     ├── ServiceError              a remote service; the same call may work later
     │   ├── ModelUnreachable      no connection, a time-out, a 5xx
@@ -42,7 +44,8 @@
     Control (BaseException)       control flow that a user's ``except Exception`` must not swallow
     ├── AttemptFenced             a newer attempt owns the step: stop at once
     ├── AttemptCancelled          the execution was cancelled: stop at once
-    └── OutcomeUnknown            a call started earlier and nobody knows how it ended
+    ├── OutcomeUnknown            a call started earlier and nobody knows how it ended
+    └── Asked                     somebody was asked: the attempt ends until there is an answer
 
 Errors keep their raw arguments and build their text in ``__str__``, so that they survive
 pickling between processes. ``exit_code`` is what the command line exits with; the numbers
@@ -103,6 +106,23 @@ class InputError(UserError):
     """Inputs, flags or paths that do not fit what was asked for."""
 
     kind = "input"
+
+
+class AnswerError(InputError):
+    """An answer that does not fit what was asked by the call at journal index ``call``.
+
+    ``problems`` names each place, what was found there and what was expected. Nothing changed.
+    """
+
+    kind = "answer"
+
+    def __init__(self, call: int, problems: Sequence[str]) -> None:
+        super().__init__(call, tuple(problems))
+        self.call, self.problems = call, tuple(problems)
+
+    def __str__(self) -> str:
+        head = f"the answer to call {self.call} does not fit"
+        return "\n".join([head, *(f"  {line}" for line in self.problems)])
 
 
 class ConfigError(UserError):
@@ -175,6 +195,20 @@ class ToolError(UserError):
 
     def __str__(self) -> str:
         return f"tool {self.tool!r}: {self.reason}"
+
+
+class Declined(UserError):
+    """Whoever was asked gave no answer, and said so."""
+
+    kind = "declined"
+    exit_code = 3
+
+    def __init__(self, question: str, reason: str) -> None:
+        super().__init__(question, reason)
+        self.question, self.reason = question, reason
+
+    def __str__(self) -> str:
+        return f"{self.question!r} was {self.reason}"
 
 
 class OutputSchemaError(UserError):
@@ -520,6 +554,20 @@ class OutcomeUnknown(Control):
 
     def __str__(self) -> str:
         return f"the outcome of {self.call} (journal index {self.call_index}) is unknown"
+
+
+class Asked(Control):
+    """Somebody was asked, and this attempt ends until there is an answer.
+
+    ``call`` is the journal index of what was asked; the execution goes on from there.
+    """
+
+    def __init__(self, call: int, text: str = "") -> None:
+        super().__init__(call, text)
+        self.call, self.text = call, text
+
+    def __str__(self) -> str:
+        return f"waits for an answer to {self.text!r} (journal index {self.call})"
 
 
 def exit_code_of(kind: str) -> int:

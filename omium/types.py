@@ -16,6 +16,7 @@ WorkerId = NewType("WorkerId", str)
 
 Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
-CallKind = Literal["llm", "tool"]
+CallKind = Literal["llm", "tool", "human"]
+"""``human`` asks somebody outside: a question, an approval, or a signal that is waited for."""
 
 DEFAULT_TENANT = TenantId("default")

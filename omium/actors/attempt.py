@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from omium.actors import asking
 from omium.actors import messages as m
-from omium.actors.transport import Link
+from omium.actors.link import Link
 from omium.errors import (
     AgentError,
+    Asked,
     AttemptFenced,
     Control,
     OmiumError,
@@ -27,7 +30,15 @@ from omium.execution.blobref import BlobRef
 from omium.execution.calls import Replay, ReplayFailure, Run, Unknown, digest_of
 from omium.execution.events import CallCompleted, CallFailed, Event, StepCompleted, StepStarted
 from omium.execution.machine import Refusal
-from omium.execution.records import INLINE_BYTES_MAX, CallKey, Failure, Payload, Usage, Writer
+from omium.execution.records import (
+    INLINE_BYTES_MAX,
+    CallKey,
+    Failure,
+    Payload,
+    Question,
+    Usage,
+    Writer,
+)
 from omium.frameworks.effect import effect
 from omium.frameworks.hook import CallSite
 from omium.frameworks.protocol import Assignment, BlockingToolRun, ToolRun
@@ -89,11 +100,12 @@ class StandIns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to run a tool; the intent is committed at journal index ``call``. Where there is a
-    ``stand_in``, it is that which is run."""
+    """Leave to run a tool with ``arguments``; the intent is committed at index ``call``. Where
+    there is a ``stand_in``, it is that which is run."""
 
     call: int
     effect_key: str
+    arguments: Json
     stand_in: StandIn | None = None
 
 
@@ -123,6 +135,7 @@ class AttemptSession:
         self._link = link
         self._blobs = blobs
         self._sequence = 0
+        self._tools: set[Future[None]] = set()
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self.blocking = BlockingAttemptSession(self, self._loop)
@@ -192,33 +205,37 @@ class AttemptSession:
         if isinstance(begun, Recorded):
             return begun.result
         started_s = self._loop.time()
-        try:
-            if begun.stand_in is not None:
-                result = begun.stand_in()
-            else:
-                with effect(begun.effect_key):
-                    result = await run(begun.effect_key)
-        except (Exception, SystemExit) as error:
-            raise await self.tool_failed(name, begun.call, error) from error
-        return await self.tool_completed(name, begun.call, result, started_s)
+        with self.at_work():
+            try:
+                if begun.stand_in is not None:
+                    result = begun.stand_in()
+                else:
+                    with effect(begun.effect_key, begun.call):
+                        result = await run(begun.arguments)
+            except (Exception, SystemExit) as error:
+                raise await self.tool_failed(name, begun.call, error) from error
+            return await self.tool_completed(name, begun.call, result, started_s)
 
     async def begin_tool(
         self, name: str, arguments: Json, *, idempotent: bool
     ) -> Permit | Recorded:
         """Commit the intent to run a tool, unless its result is on record."""
         self.site.check()
-        place = self.site.here()
+        approval = 0
         try:
             arguments = as_json(arguments, "what it was given")
         except AgentError as error:
             raise ToolError(name, str(error)) from error
+        if asking.needs_approval(self, name):
+            approval, arguments = await asking.approved(self, name, arguments)
+        place = self.site.here()
         digest = digest_of(arguments)
         ordinal, occurrence = self.site.counters.next("tool", place.scope, name, digest)
         key = CallKey(
             kind="tool", scope=place.scope, name=name, digest=digest, occurrence=occurrence
         )
         assignment = self.assignment
-        answer = await self._link.call(
+        answer = await self.begin_call(
             m.BeginCall(
                 execution_id=assignment.execution_id,
                 agent=assignment.agent.name,
@@ -227,25 +244,75 @@ class AttemptSession:
                 key=key,
                 ordinal=ordinal,
                 idempotent=idempotent,
-                request=await payload_of(arguments, self._blobs, self.tenant),
-            ),
-            deadline_s=CALL_DEADLINE_S,
+                request=await self.payload(arguments),
+                approval=approval,
+            )
         )
-        if isinstance(answer, m.Refused):
-            raise self._refused(answer.refusal)
         match answer.decision:
             case Run(effect_key=effect_key):
                 stand_ins, agent = self._stand_ins, assignment.agent.name
                 stand_in = stand_ins.tool(agent, key) if stand_ins is not None else None
-                return Permit(answer.index, effect_key, stand_in)
+                return Permit(answer.index, effect_key, arguments, stand_in)
             case Replay(response=response):
-                return Recorded(await value_of(response, self._blobs, self.tenant))
+                return Recorded(await self.value(response))
             case ReplayFailure(failure=failure):
                 raise ToolError(name, failure.message)
             case Unknown(call=call):
                 raise OutcomeUnknown(f"tool {name!r}", call)
             case _:
                 raise ProtocolError(f"no version decides {answer.decision!r} about a call")
+
+    async def begin_call(self, message: m.BeginCall) -> m.CallBegun:
+        """What is to be done about a call, whose intent is committed where it is to be made."""
+        self.site.check_beginning()
+        answer = await self._link.call(message, deadline_s=CALL_DEADLINE_S)
+        if isinstance(answer, m.Refused):
+            raise self._refused(answer.refusal)
+        return answer
+
+    async def payload(self, value: Json) -> Payload:
+        return await payload_of(value, self._blobs, self.tenant)
+
+    async def value(self, payload: Payload) -> Json:
+        return await value_of(payload, self._blobs, self.tenant)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """A tool runs inside, in the event loop or in a thread."""
+        done: Future[None] = Future()
+        self._tools.add(done)
+        try:
+            yield
+        finally:
+            self._tools.discard(done)
+            done.set_result(None)
+
+    async def settled(self, asked: Asked) -> None:
+        """Begin nothing more, and wait until no tool is at work: of one that is left alone
+        nobody would know how it ended."""
+        self.site.asked = asked
+        while self._tools:
+            await asyncio.wait([asyncio.wrap_future(done) for done in tuple(self._tools)])
+
+    # ------------------------------------------------------------------ people
+
+    async def ask(self, question: Question) -> Json:
+        return await self.on_own_loop(lambda: asking.ask(self, question))
+
+    async def on_own_loop(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """The result of ``work``, which may be asked for on any event loop."""
+        if asyncio.get_running_loop() is self._loop:
+            return await work()
+        # The place is the calling code's, so it is read here.
+        place = self.site.here()
+
+        async def placed() -> _T:
+            with self.site.at(place):
+                return await work()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(placed(), self._loop))
+
+    # ------------------------------------------------------------------ how a tool ended
 
     async def tool_failed(self, name: str, call: int, error: BaseException) -> ToolError:
         reason = str(error)
@@ -310,12 +377,23 @@ class BlockingAttemptSession:
         if isinstance(begun, Recorded):
             return begun.result
         started_s = self._loop.time()
-        try:
-            if begun.stand_in is not None:
-                result = begun.stand_in()
-            else:
-                with effect(begun.effect_key):
-                    result = run(begun.effect_key)
-        except (Exception, SystemExit) as error:
-            raise self._wait(session.tool_failed(name, begun.call, error)) from error
-        return self._wait(session.tool_completed(name, begun.call, result, started_s))
+        with session.at_work():
+            try:
+                if begun.stand_in is not None:
+                    result = begun.stand_in()
+                else:
+                    with effect(begun.effect_key, begun.call):
+                        result = run(begun.arguments)
+            except (Exception, SystemExit) as error:
+                raise self._wait(session.tool_failed(name, begun.call, error)) from error
+            return self._wait(session.tool_completed(name, begun.call, result, started_s))
+
+    def ask(self, question: Question) -> Json:
+        session = self._session
+        place = session.site.here()
+
+        async def placed() -> Json:
+            with session.site.at(place):
+                return await asking.ask(session, question)
+
+        return self._wait(placed())

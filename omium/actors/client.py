@@ -11,7 +11,8 @@ import msgspec
 
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs, payload_of, value_of
-from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.actors.link import Address, Link
+from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
 from omium.definitions import Workflow, graph, validate_inputs
 from omium.errors import (
@@ -61,7 +62,7 @@ class Client:
 
     def __init__(
         self,
-        coordinator: tuple[str, int],
+        coordinator: Address | Sequence[Address],
         secret: bytes,
         *,
         blobs: Blobs,
@@ -207,11 +208,17 @@ class Client:
         *,
         decision: Decision | None = None,
         answer: Json = None,
+        call: int = 0,
+        reason: str = "",
         by: str = "",
         request: Request | None = None,
     ) -> None:
-        """Let a paused or failed execution go on. Raises ``Conflict`` where a decision is
-        missing, or none is waited for, and ``InputError`` for an answer without its decision."""
+        """Let a paused or failed execution go on, with a decision where it waits for one.
+
+        It is about the call at journal index ``call``, else about the first that waits. Raises
+        ``Conflict`` where a decision is missing, or none is waited for, ``InputError`` for an
+        answer without its decision, and ``AnswerError`` for one that does not fit.
+        """
         if answer is not None and decision != "answer":
             raise InputError("an answer goes with the decision 'answer', and only with it")
         payload = Payload(inline=answer) if decision == "answer" else None
@@ -220,6 +227,8 @@ class Client:
                 execution_id=execution_id,
                 decision=decision,
                 answer=payload,
+                call=call,
+                reason=reason,
                 by=by,
                 tenant=self._tenant,
                 request=request,

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from omium.actors.ordering import CommitResult, Order
 from omium.clock import Clock
-from omium.errors import OmiumError, PlatformError
+from omium.errors import OmiumError
 from omium.execution.commands import Command
 from omium.execution.events import Append, Entry, Event, Request
-from omium.storage.replica import Outcome, Replica, Written
+from omium.storage.replica import Written
 from omium.types import ExecutionId
 
 log = logging.getLogger(__name__)
-
-CommitResult: TypeAlias = Outcome | OmiumError
-"""What became of a command: written, refused, or not committed for the error given."""
 
 CommitObserver = Callable[[Append, bool], None]
 """Called with each append before (False) and after (True) its commit: faults for crash tests."""
@@ -36,14 +33,14 @@ class Committer:
 
     def __init__(
         self,
-        replica: Replica,
+        order: Order,
         clock: Clock,
         *,
         on_written: Callable[[tuple[Entry, ...]], None],
         on_trouble: Callable[[OmiumError], None],
         observer: CommitObserver | None = None,
     ) -> None:
-        self._replica = replica
+        self._order = order
         self._clock = clock
         self._on_written = on_written
         self._on_trouble = on_trouble
@@ -51,12 +48,13 @@ class Committer:
         """Why the last batch was not committed; None once one was again."""
         self._observer = observer
         self._batch: list[tuple[Command, Callable[[CommitResult], None]]] = []
+        self._under_way = 0
         self._due = False
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be committed, so that committed state is all there is."""
-        return not self._batch
+        return not self._batch and not self._under_way
 
     def own(
         self,
@@ -83,20 +81,19 @@ class Committer:
         now_ms = self._clock.now_ms()
         commands = [replace(command, at_ms=now_ms) for command, _ in batch]
         self._observe(commands, committed=False)
-        results: list[CommitResult]
-        try:
-            results = [*self._replica.commit(commands)]
-            self.trouble = None
-        except OmiumError as error:
-            log.error("a batch of %d commands was not committed: %s", len(commands), error)
-            results = [error] * len(commands)
-            self._fall(error)
-        except Exception as error:
-            # A defect: nothing was written, and whoever waits must hear of it all the same.
-            log.exception("a batch of %d commands was not committed", len(commands))
-            fault = PlatformError(f"the coordinator failed: {type(error).__name__}: {error}")
-            results = [fault] * len(commands)
-            self._fall(fault)
+        self._under_way += 1
+        self._order.carry_out(commands, lambda results: self._settle(batch, commands, results))
+
+    def _settle(
+        self,
+        batch: Sequence[tuple[Command, Callable[[CommitResult], None]]],
+        commands: list[Command],
+        results: Sequence[CommitResult],
+    ) -> None:
+        self._under_way -= 1
+        self.trouble = next((r for r in results if isinstance(r, OmiumError)), None)
+        if self.trouble is not None:
+            self._on_trouble(self.trouble)
         self._observe(commands, committed=True)
         for (_, then), result in zip(batch, results, strict=True):
             try:
@@ -106,10 +103,6 @@ class Committer:
             except OmiumError:
                 # The others of this batch must hear of their commits all the same.
                 log.exception("what follows from a commit failed")
-
-    def _fall(self, trouble: OmiumError) -> None:
-        self.trouble = trouble
-        self._on_trouble(trouble)
 
     def _observe(self, commands: list[Command], *, committed: bool) -> None:
         if self._observer is not None:

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitObserver, CommitResult, Committer
+from omium.actors.committer import CommitObserver, Committer
 from omium.actors.courier import Courier, WebhookSettings
 from omium.actors.desk import Desk, answer_of
+from omium.actors.ordering import Alone, CommitResult, Order
 from omium.actors.readers import Readers
-from omium.actors.supervision import sinks
+from omium.actors.supervision import pause_due, sinks
 from omium.actors.supervisor import Supervisor
 from omium.actors.transport import (
     Answer,
@@ -32,11 +33,12 @@ from omium.actors.transport import (
 from omium.actors.workforce import Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.errors import NotFound, OmiumError, ProtocolError
-from omium.execution.calls import Run, decide_call
+from omium.execution.calls import Replay, Run, decide_call
 from omium.execution.events import (
     AgentCompleted,
     Append,
     AttemptEnded,
+    CallDecided,
     CallIntended,
     Cancelled,
     Completed,
@@ -45,6 +47,7 @@ from omium.execution.events import (
     Failed,
     Paused,
     Resumed,
+    Signalled,
     StepCompleted,
 )
 from omium.execution.machine import Refusal
@@ -54,6 +57,25 @@ from omium.storage.replica import Replica, Written
 
 CODEC = Codec(m.Messages)
 TICK_S = 0.2
+
+_AS_IT_IS_NOW = (
+    m.Fork,
+    m.Cancel,
+    m.Interrupt,
+    m.Signal,
+    m.Resume,
+    m.FindRequest,
+    m.GetExecution,
+    m.ListExecutions,
+    m.CountExecutions,
+    m.GetRecords,
+    m.Redeliver,
+    m.TestWebhook,
+    m.ReadJournal,
+)
+"""What may be answered from the state alone, and so only from one that is known to be the newest.
+The rest ends in a commit, or is answered with a fact that stays one."""
+
 _STOPPED = ("completed", "failed", "cancelled", "paused")
 
 
@@ -70,11 +92,14 @@ class Coordinator:
         settings: SupervisorSettings | None = None,
         webhooks: WebhookSettings | None = None,
         observer: CommitObserver | None = None,
+        order: Order | None = None,
     ) -> None:
+        """``order`` is the group that ``replica`` belongs to; None where it is alone."""
         self._replica = replica
+        self._order = order or Alone(replica)
         self._secret = secret
         self._committer = Committer(
-            replica,
+            self._order,
             clock,
             on_written=self._react,
             on_trouble=self._fall,
@@ -171,6 +196,18 @@ class Coordinator:
             self.tick(loop.time() - due_s)
 
     def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
+        def confirmed(error: OmiumError | None) -> None:
+            if error is None:
+                self._dispatch(connection, message, answer)
+            else:
+                answer(error_reply(error))
+
+        if isinstance(message, _AS_IT_IS_NOW):
+            self._order.confirm(confirmed)
+        else:
+            self._dispatch(connection, message, answer)
+
+    def _dispatch(self, connection: Connection, message: Any, answer: Answer) -> None:
         handler = self._handlers.get(type(message))
         try:
             if handler is None:
@@ -206,6 +243,9 @@ class Coordinator:
         self._supervisor.noted(state, entries[-1].epoch)
         if state.status in ("completed", "failed", "cancelled"):
             self._readers.ended(execution_id)
+        pause = pause_due(state)
+        if pause is not None:
+            self._committer.own(execution_id, pause)
         for entry in entries:
             match entry.event:
                 case AgentCompleted():
@@ -216,7 +256,7 @@ class Coordinator:
                     self._supervisor.schedule()
                 case StepCompleted():
                     self._supervisor.step_completed(execution_id, entry.event.agent)
-                case Created() | Resumed() | AttemptEnded():
+                case Created() | Resumed() | AttemptEnded() | CallDecided() | Signalled():
                     self._supervisor.schedule()
                 case Cancelled():
                     self._supervisor.stop_attempts(execution_id, cancelled=True)
@@ -272,11 +312,14 @@ class Coordinator:
             request=message.request,
             idempotent=message.idempotent,
             effect_key=decision.effect_key,
+            question=message.question,
+            inside=message.inside,
+            approval=message.approval,
         )
 
         def begun(result: CommitResult) -> None:
             if isinstance(result, Written):
-                answer(m.CallBegun(decision=decision, index=result.last_index))
+                answer(self._begun(message, decision, result.last_index))
             elif isinstance(result, Refusal) and result.code == "conflict" and not again:
                 # The call may have been answered in the very batch that this joined.
                 self._begin_call(connection, message, answer, again=True)
@@ -288,6 +331,16 @@ class Coordinator:
         self._committer.submit(
             Append(execution_id=message.execution_id, events=(intent,), writer=fence), begun
         )
+
+    def _begun(self, message: m.BeginCall, decision: Run, index: int) -> m.CallBegun:
+        """What is said of a call whose intent is committed."""
+        state = self._replica.state(message.execution_id)
+        found = state.call_at(index) if state is not None and message.question else None
+        response = found[1].response if found is not None else None
+        if response is not None:
+            # A signal that had come before it was waited for.
+            return m.CallBegun(decision=Replay(call=index, response=response), index=index)
+        return m.CallBegun(decision=decision, index=index)
 
     def _attempt_over(self, _: Connection, message: m.AttemptOver, answer: Answer) -> None:
         self._supervisor.attempt_over(message)

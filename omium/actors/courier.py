@@ -19,7 +19,8 @@ from typing import TypeVar
 import msgspec
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitResult, Committer
+from omium.actors.committer import Committer
+from omium.actors.ordering import CommitResult
 from omium.clock import Clock
 from omium.errors import Conflict, CorruptRecord, NotFound, OmiumError
 from omium.execution.commands import WriteDelivery

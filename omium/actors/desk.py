@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitResult, Committer
+from omium.actors.answers import decision_of, question_view, waits_for_more, waits_for_signal
+from omium.actors.committer import Committer
 from omium.actors.courier import Courier
+from omium.actors.ordering import CommitResult
 from omium.actors.transport import Answer, error_reply
 from omium.definitions import validate_inputs, workflow_from
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
 from omium.execution.commands import WriteRecord
 from omium.execution.events import (
     AgentCompleted,
-    CallDecided,
     Cancelled,
     Entry,
     Event,
@@ -140,26 +141,30 @@ class Desk:
         """Record data that was sent to an execution which has not ended."""
         if self._is_repeated(message.tenant, message.request, answer):
             return
-        self._known(message.execution_id, message.tenant)
         event = Signalled(name=message.name, payload=message.payload, by=message.by)
-        self._own(message, event, answer=answer)
+        state = self._known(message.execution_id, message.tenant)
+        events: list[Event] = [event]
+        if waits_for_signal(state, message.name):
+            events.append(Resumed(by=message.by))
+        self._own(message, *events, answer=answer)
 
     def resume(self, message: m.Resume, answer: Answer) -> None:
-        """Let an execution go on. One that is at work is left as it is."""
+        """Let an execution go on, or record what was decided where it goes on anyhow, or waits
+        for more. One that is at work is left as it is."""
         if self._is_repeated(message.tenant, message.request, answer):
             return
         state = self._known(message.execution_id, message.tenant)
-        if state.status in ("queued", "running") and state.awake_ms >= self._awake_from_ms:
+        at_work = state.status in ("queued", "running")
+        if at_work and message.decision is None and state.awake_ms >= self._awake_from_ms:
             answer(m.Appended(index=0))
             return
         if state.status in ("completed", "cancelled"):
             raise Conflict(f"{state.id} is {state.status}; fork it to run it again")
-        events: list[Event] = []
-        if state.pause is not None and state.pause.reason == "outcome_unknown":
-            events.append(_decided(state, message))
-        elif message.decision is not None:
-            raise Conflict(f"{state.id} waits for no decision")
-        events.append(Resumed(by=message.by))
+        decided = decision_of(state, message)
+        events: list[Event] = [] if decided is None else [decided]
+        is_awake = at_work and state.awake_ms >= self._awake_from_ms
+        if not is_awake and not (decided is not None and waits_for_more(state, decided.call)):
+            events.append(Resumed(by=message.by))
         self._own(message, *events, answer=answer)
 
     def put_record(self, message: m.PutRecord, answer: Answer) -> None:
@@ -280,28 +285,7 @@ def view_of(state: ExecutionState) -> m.ExecutionView:
         failure=state.failure,
         pause_reason=state.pause.reason if state.pause is not None else "",
         pause_call=state.pause.call if state.pause is not None else 0,
-    )
-
-
-def _decided(state: ExecutionState, message: m.Resume) -> CallDecided:
-    assert state.pause is not None
-    found = state.call_at(state.pause.call)
-    if found is None:
-        raise Conflict(f"{state.id} waits for call {state.pause.call}, which is not open")
-    agent, call = found
-    if message.decision is None:
-        raise Conflict(
-            f"{state.id} waits for a decision about {call.key.kind} call {call.key.name!r} "
-            f"(journal index {call.index}): --decide retry, answer or fail"
-        )
-    if (message.decision == "answer") != (message.answer is not None):
-        raise InputError("an answer goes with the decision 'answer', and only with it")
-    return CallDecided(
-        agent=agent.name,
-        call=call.index,
-        decision=message.decision,
-        response=message.answer,
-        by=message.by,
+        questions=tuple(question_view(agent.name, call) for agent, call in state.questions),
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 from omium.execution.calls import CallDecision
 from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event, Request
 from omium.execution.machine import Refusal
-from omium.execution.records import CallKey, Decision, Failure, Payload, Writer
+from omium.execution.records import CallKey, Decision, Failure, Payload, Question, Writer
 from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
 from omium.types import DEFAULT_TENANT, AgentName, ExecutionId, Status, TenantId, WorkerId
@@ -61,6 +61,9 @@ class BeginCall(Message, frozen=True, kw_only=True, tag="begin_call"):
     ordinal: int
     request: Payload
     idempotent: bool = False
+    question: Question | None = None
+    inside: int = 0
+    approval: int = 0
 
 
 class EndCall(Message, frozen=True, kw_only=True, tag="end_call"):
@@ -79,7 +82,7 @@ class AttemptOver(Message, frozen=True, kw_only=True, tag="attempt_over"):
     execution_id: ExecutionId
     agent: AgentName
     epoch: int
-    end: Literal["completed", "failed", "outcome_unknown", "stopped"]
+    end: Literal["completed", "failed", "outcome_unknown", "asked", "stopped"]
     failure: Failure | None = None
     call: int = 0
 
@@ -164,11 +167,14 @@ class Signal(Message, frozen=True, kw_only=True, tag="signal"):
 
 
 class Resume(Message, frozen=True, kw_only=True, tag="resume"):
-    """Let a paused or failed execution go on, with a decision about the call it waits for."""
+    """Let a paused or failed execution go on, with a decision about the call it waits for, or
+    the one at index ``call``. Where it waits for more, that is recorded and it stays paused."""
 
     execution_id: ExecutionId
     decision: Decision | None = None
     answer: Payload | None = None
+    call: int = 0
+    reason: str = ""
     by: str = ""
     tenant: TenantId = DEFAULT_TENANT
     request: Request | None = None
@@ -408,6 +414,23 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     output: Payload | None
 
 
+class QuestionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent asks and nobody has answered yet, by the journal index of its ``call``.
+
+    ``arguments`` are those that ``tool`` is to be run with, of an approval.
+    """
+
+    call: int
+    agent: AgentName
+    kind: str
+    text: str
+    schema: dict[str, Any] | None
+    tool: str
+    name: str
+    arguments: Payload | None
+    asked_ms: int
+
+
 class ExecutionView(Message, frozen=True, kw_only=True, tag="execution"):
     """An execution as it stands. ``result`` names the agents whose outputs are the result."""
 
@@ -418,6 +441,7 @@ class ExecutionView(Message, frozen=True, kw_only=True, tag="execution"):
     pause_reason: str
     pause_call: int
     status: Status
+    questions: tuple[QuestionView, ...] = ()
 
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):

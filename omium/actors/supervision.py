@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from omium.execution.events import Paused
+from omium.execution.people import pause_of
 from omium.execution.records import Failure
 from omium.execution.state import AgentState, ExecutionState
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
@@ -158,8 +160,21 @@ def ready_agents(state: ExecutionState) -> list[AgentName]:
         agent.name
         for agent in state.agents.values()
         if agent.status == "waiting"
+        and not agent.questions
         and all(state.agents[name].status == "completed" for name in agent.upstream)
     ]
+
+
+def pause_due(state: ExecutionState) -> Paused | None:
+    """The pause of an execution that nobody can take any further before somebody answers.
+
+    While other agents have something to do it goes on, and only who asked waits.
+    """
+    if state.status not in ("queued", "running") or ready_agents(state):
+        return None
+    if any(agent.status == "leased" for agent in state.agents.values()):
+        return None
+    return pause_of(state)
 
 
 def before(state: ExecutionState, name: AgentName) -> list[AgentName]:

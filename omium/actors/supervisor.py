@@ -13,7 +13,8 @@ import math
 from msgspec.structs import replace
 
 from omium.actors import messages as m
-from omium.actors.committer import CommitResult, Committer
+from omium.actors.committer import Committer
+from omium.actors.ordering import CommitResult
 from omium.actors.supervision import (
     Assign,
     Retire,
@@ -22,6 +23,7 @@ from omium.actors.supervision import (
     after_failure,
     after_loss,
     before,
+    pause_due,
     plan,
     ready_agents,
     sinks,
@@ -75,6 +77,7 @@ class Supervisor:
         self._gateway: tuple[m.GatewayHello, Connection] | None = None
         self._gateway_url = settings.gateway_url
         self._schedule_due = False
+        self._leasing: set[tuple[ExecutionId, AgentName]] = set()
         self._leasing_from_s = 0.0
         self._draining = False
         self.drained = asyncio.Event()
@@ -217,6 +220,10 @@ class Supervisor:
                 AttemptEnded(agent=agent, epoch=epoch, end="paused"),
                 Paused(reason="outcome_unknown", call=message.call, detail=detail),
             )
+        elif message.end == "asked":
+            self._end(
+                execution_id, agent, epoch, AttemptEnded(agent=agent, epoch=epoch, end="asked")
+            )
         elif message.end == "stopped":
             ended = AttemptEnded(agent=agent, epoch=epoch, end="worker_lost")
             self._end(execution_id, agent, epoch, ended)
@@ -343,6 +350,9 @@ class Supervisor:
                 agent.status == "completed" for agent in state.agents.values()
             ):
                 self._committer.own(state.id, Completed(sinks=sinks(state)))
+            pause = pause_due(state)
+            if pause is not None:
+                self._committer.own(state.id, pause)
             for agent in state.agents.values():
                 held = self._roster.attempt(state.id, agent.name, agent.epoch)
                 if agent.status == "leased" and held is None:
@@ -373,6 +383,7 @@ class Supervisor:
             )
             for state in self._live.values()
             for agent in ready_agents(state)
+            if (state.id, agent) not in self._leasing
         ]
         facts, starting = self._roster.facts, self._roster.starting_by_framework
         wants = [want for want in wants if not self._refuse_start(want)]
@@ -411,12 +422,15 @@ class Supervisor:
         )
 
         def leased(result: CommitResult) -> None:
+            self._leasing.discard((state.id, want.agent))
             if isinstance(result, Written):
                 self._send_lease(worker, state.id, want.agent, epoch)
             else:
                 worker.attempts.pop((want.execution_id, want.agent), None)
                 log.warning("lease of %s/%s: %s", want.execution_id, want.agent, result)
 
+        # A group commits while the loop goes on: until then the agent only seems to wait.
+        self._leasing.add((state.id, want.agent))
         self._committer.own(state.id, started, then=leased)
 
     def _send_lease(
@@ -476,4 +490,6 @@ def _holds(agent: AgentState, epoch: int) -> bool:
 def _cause(agent: AgentState) -> AttemptCause:
     if agent.ended is None:
         return "first" if agent.epoch == 0 else "resumed"
+    if agent.ended == "asked":
+        return "resumed"
     return "worker_lost" if agent.ended == "worker_lost" else "retry"

@@ -40,16 +40,17 @@ class ErrorReply(msgspec.Struct, frozen=True, tag_field="m", tag="error"):
 class Codec:
     """Encodes and decodes frames whose body is one of ``messages``, a union of tagged structs."""
 
-    def __init__(self, messages: Any) -> None:
+    def __init__(self, messages: Any, *, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self.frame_bytes_max = frame_bytes_max
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(tuple[int, int, messages | ErrorReply])
 
     def encode(self, identifier: int, reply_to: int, body: Any) -> bytes:
         data = self._encoder.encode((identifier, reply_to, body))
-        if len(data) > FRAME_BYTES_MAX:
+        if len(data) > self.frame_bytes_max:
             raise ProtocolError(
                 f"{type(body).__name__} of {len(data)} bytes is over the frame's "
-                f"limit of {FRAME_BYTES_MAX}"
+                f"limit of {self.frame_bytes_max}"
             )
         return _LENGTH.pack(len(data)) + data
 
@@ -174,8 +175,10 @@ class Connection(asyncio.Protocol):
         position = 0
         while len(buffer) - position >= 4:
             (length,) = _LENGTH.unpack_from(buffer, position)
-            if length > FRAME_BYTES_MAX:
-                raise ProtocolError(f"a frame of {length} bytes is over {FRAME_BYTES_MAX}")
+            if length > self._codec.frame_bytes_max:
+                raise ProtocolError(
+                    f"a frame of {length} bytes is over {self._codec.frame_bytes_max}"
+                )
             if len(buffer) - position - 4 < length:
                 break
             frame = bytes(memoryview(buffer)[position + 4 : position + 4 + length])
@@ -226,6 +229,11 @@ class Connection(asyncio.Protocol):
         """Send a message that wants no answer."""
         self._write(self._codec.encode(0, 0, body))
 
+    @property
+    def writable(self) -> bool:
+        """Whether the peer has read enough of what was sent for more to be sent."""
+        return self._transport is not None and self._writable.is_set()
+
     async def drained(self) -> None:
         """Wait until the peer has read enough of what was sent."""
         await self._writable.wait()
@@ -254,146 +262,6 @@ class Connection(asyncio.Protocol):
 
 def error_reply(error: OmiumError) -> ErrorReply:
     return ErrorReply(kind=error.kind, args=list(error.args))
-
-
-class Link:
-    """The lasting client side: connects, connects again when the stream is lost, and sends
-    every unanswered request anew. So requests must be idempotent.
-    """
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        codec: Codec,
-        secret: bytes,
-        *,
-        handler: Handler,
-        greeting: Callable[[], Any] | None = None,
-        retry_s: float = 0.05,
-        retry_s_max: float = 1.0,
-    ) -> None:
-        self._address = address
-        self._codec = codec
-        self._secret = secret
-        self._handler = handler
-        self._greeting = greeting
-        self._retry_s = retry_s
-        self._retry_s_max = retry_s_max
-        self._connection: Connection | None = None
-        self._connected = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._closed = False
-        self.refused: OmiumError | None = None
-        """Why the peer turned us away for good, such as a wrong secret."""
-        self.lost_at: float | None = asyncio.get_running_loop().time()
-        """Loop time since when there has been no connection; None while there is one."""
-
-    def open(self) -> None:
-        """Start connecting in the background."""
-        self._task = asyncio.create_task(self._keep_connected(), name="omium-link")
-
-    async def close(self) -> None:
-        """Stop connecting. Who waits for an answer gets ``Unavailable``."""
-        self._closed = True
-        self._connected.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-            # The socket is let go of in the loop's next turn.
-            await asyncio.sleep(0)
-
-    async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
-        """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
-        peer or once the link is closed, and the peer's own error when it refused."""
-        try:
-            async with asyncio.timeout(deadline_s):
-                while True:
-                    await self._connected.wait()
-                    if self.refused is not None:
-                        raise self.refused
-                    if self._closed:
-                        raise Unavailable("the link is closed")
-                    connection = self._connection
-                    if connection is None:
-                        continue
-                    await connection.drained()
-                    try:
-                        return await connection.request(body)
-                    except Unavailable:
-                        if not connection.closed:
-                            raise
-                        if self._connection is connection:
-                            self._connected.clear()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"no answer from the coordinator at {self._address[0]}:{self._address[1]} "
-                f"within {deadline_s:g} s"
-            ) from error
-
-    def send(self, body: Any) -> None:
-        """Send a message that may be lost."""
-        if self._connection is not None:
-            self._connection.send(body)
-
-    async def _keep_connected(self) -> None:
-        loop = asyncio.get_running_loop()
-        pause_s = self._retry_s
-        while not self._closed:
-            ready: asyncio.Future[Connection] = loop.create_future()
-            lost: asyncio.Future[Exception | None] = loop.create_future()
-
-            def on_ready(connection: Connection, ready: asyncio.Future[Connection] = ready) -> None:
-                ready.set_result(connection)
-
-            def on_closed(
-                connection: Connection,
-                error: Exception | None,
-                ready: asyncio.Future[Connection] = ready,
-                lost: asyncio.Future[Exception | None] = lost,
-            ) -> None:
-                if not ready.done():
-                    ready.set_exception(error or Unavailable("closed in the handshake"))
-                if not lost.done():
-                    lost.set_result(error)
-
-            try:
-                _, opened = await loop.create_connection(
-                    lambda on_ready=on_ready, on_closed=on_closed: Connection(
-                        self._codec,
-                        self._secret,
-                        serving=False,
-                        handler=self._handler,
-                        on_ready=on_ready,
-                        on_closed=on_closed,
-                    ),
-                    *self._address,
-                )
-                try:
-                    connection = await ready
-                except asyncio.CancelledError:
-                    opened.close()
-                    raise
-            except ProtocolError as error:
-                self.refused = error
-                self._connected.set()
-                return
-            except (OSError, Unavailable):
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, self._retry_s_max)
-                continue
-            pause_s = self._retry_s
-            self._connection = connection
-            self.lost_at = None
-            if self._greeting is not None:
-                connection.send(self._greeting())
-            self._connected.set()
-            await lost
-            self._connection = None
-            self._connected.clear()
-            self.lost_at = loop.time()
 
 
 Accept = Callable[[Connection], None]

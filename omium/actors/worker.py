@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
@@ -21,9 +22,11 @@ from omium.actors.attempt import (
     value_of,
 )
 from omium.actors.failures import failure_of
-from omium.actors.transport import Answer, Codec, Connection, Link
+from omium.actors.link import Address, Link
+from omium.actors.transport import Answer, Codec, Connection
 from omium.definitions import value_problems, workflow_from_data
 from omium.errors import (
+    Asked,
     AttemptCancelled,
     AttemptFenced,
     Control,
@@ -35,6 +38,7 @@ from omium.errors import (
 from omium.execution.events import AgentCompleted
 from omium.execution.records import Failure
 from omium.frameworks.hook import CallSite, watched
+from omium.frameworks.people import asking
 from omium.frameworks.protocol import Adapter, Assignment, ModelEndpoint
 from omium.types import AgentName, ExecutionId, Json, TenantId, WorkerId
 
@@ -55,7 +59,7 @@ class Worker:
         worker_id: WorkerId,
         adapter: Adapter,
         *,
-        coordinator: tuple[str, int],
+        coordinator: Address | Sequence[Address],
         secret: bytes,
         api_key: str,
         blobs: Blobs,
@@ -183,7 +187,7 @@ class Worker:
         """Run an attempt and say how it ended. Nothing is raised but programming errors."""
 
         def over(
-            end: Literal["completed", "failed", "outcome_unknown", "stopped"],
+            end: Literal["completed", "failed", "outcome_unknown", "asked", "stopped"],
             failure: Failure | None = None,
             call: int = 0,
         ) -> m.AttemptOver:
@@ -199,10 +203,13 @@ class Worker:
         try:
             with watched(site):
                 session = await self._session(lease, site)
-                output = await self._adapter.run(session)
+                with asking(session):
+                    output = await self._run_adapter(session)
                 await self._complete(session, output)
         except OutcomeUnknown as unknown:
             return over("outcome_unknown", call=unknown.call_index)
+        except Asked as asked:
+            return over("asked", call=asked.call)
         except (Control, asyncio.CancelledError):
             return over("stopped")
         except (Exception, SystemExit) as error:
@@ -219,6 +226,22 @@ class Worker:
             )
             return over("failed", failure)
         return over("completed")
+
+    async def _run_adapter(self, session: AttemptSession) -> Json:
+        """Run the agent. When it asks somebody, the tools that it has at work come to their
+        end first."""
+        try:
+            return await self._adapter.run(session)
+        except Asked as asked:
+            await session.settled(asked)
+            raise
+        except BaseExceptionGroup as group:
+            # What a task group makes of it.
+            asked = _asked_in(group)
+            if asked is None:
+                raise
+            await session.settled(asked)
+            raise asked from group
 
     async def _session(self, lease: m.Lease, site: CallSite) -> AttemptSession:
         tenant = lease.tenant
@@ -259,3 +282,14 @@ class Worker:
                 raise OutputSchemaError(agent.name, problems)
         payload = await payload_of(output, self._blobs, session.tenant)
         await session.append(AgentCompleted(agent=agent.name, output=payload))
+
+
+def _asked_in(group: BaseExceptionGroup[BaseException]) -> Asked | None:
+    """The question among exceptions of a group, where all else is of no account."""
+    found, rest = group.split(Asked)
+    if found is None or rest is not None:
+        return None
+    first: BaseException = found
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, Asked) else None

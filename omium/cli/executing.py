@@ -29,17 +29,16 @@ from omium.cli.options import (
 )
 from omium.cli.places import Place, place_to_act
 from omium.cli.records import opened_at
-from omium.cli.telling import how_to_decide, tell, tell_completed
+from omium.cli.resolving import DECISIONS, Resolution, decision_named, somebody
+from omium.cli.telling import tell, tell_completed
 from omium.clock import SystemClock
 from omium.config import Settings
 from omium.errors import (
     DataDirectoryBusy,
-    ExecutionPaused,
     InputError,
     NotFound,
 )
 from omium.execution.events import Entry
-from omium.execution.records import Decision
 from omium.execution.state import ExecutionState
 from omium.runtime.endpoint import live_endpoint
 from omium.types import ExecutionId, Json
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from omium.definitions import Workflow
 
 INPUTS_FILE_BYTES_MAX = 4 * 1024 * 1024
-DECISIONS: tuple[Decision, ...] = ("retry", "answer", "fail")
 
 
 def run(
@@ -177,9 +175,38 @@ def resume(
     answer: Annotated[
         str | None,
         typer.Option(
-            "--answer", metavar="JSON", help="The result of that call.", show_default=False
+            "--answer",
+            metavar="JSON|@FILE|TEXT",
+            help="The answer to what is asked; for a tool that wants approval the arguments to "
+            "run it with instead; or the result of a call whose outcome is unknown.",
+            show_default=False,
         ),
     ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Run the tool that wants approval, once.")
+    ] = False,
+    deny: Annotated[
+        bool, typer.Option("--deny", help="Do not run the tool, or give no answer.")
+    ] = False,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="TEXT",
+            help="Why; the agent is told of a denial's.",
+            show_default=False,
+        ),
+    ] = "",
+    call: Annotated[
+        int,
+        typer.Option(
+            "--call",
+            metavar="INDEX",
+            min=0,
+            help="The journal index of the call that is meant, where more than one waits.",
+            show_default=False,
+        ),
+    ] = 0,
     address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -190,16 +217,19 @@ def resume(
     """Go on with an execution that was interrupted, paused or failed.
 
     Calls that were answered are not made again. One that has completed is not run again: its
-    result is printed.
+    result is printed. One that waits for an answer or an approval goes on with it;
+    [bold]omium show[/] says what is asked.
 
     Examples:
 
       omium resume last
+      omium resume last --answer '{"rate": 4.5}'
+      omium resume ex_0kq3 --deny --reason "over the limit" --call 12
       omium resume ex_0kq3 --decide retry
       omium resume last --decide answer --answer '{"sent": true}'
     """
     place = place_to_act(data_dir, address)
-    decision, value = _decision_of(decide, answer)
+    decision = decision_named(decide, answer, approve=approve, deny=deny)
     with opened_at(place) as records:
         state = records.state(records.resolve(execution))
         past = tuple(records.entries(state.id))
@@ -208,19 +238,24 @@ def resume(
             return
         if state.status == "cancelled":
             raise ending_error(records, state)
-    if state.pause is not None and state.pause.reason == "outcome_unknown" and decision is None:
-        raise ExecutionPaused(state.id, f"{state.pause.detail}; {how_to_decide(state.id, place)}")
+    given = Resolution(decision=decision, answer=answer, reason=reason, call=call)
+    given.check(state, place)
+    value = given.value(state)
     if place.address is not None:
 
         async def ask(service: AsyncClient) -> ExecutionId:
-            if state.status in ("paused", "failed"):
-                await service.execution(state.id).resume(decision=decision, answer=value)
+            if decision is not None or state.status in ("paused", "failed"):
+                await service.execution(state.id).resume(
+                    decision=decision, answer=value, call=call or None, reason=reason
+                )
             return state.id
 
         _follow_to_its_end(place, ask, past=past, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
     async def begin(client: Client) -> ExecutionId:
-        await client.resume(state.id, decision=decision, answer=value, by="cli")
+        await client.resume(
+            state.id, decision=decision, answer=value, call=call, reason=reason, by=somebody()
+        )
         return state.id
 
     work = _work_on(place.settings, state, begin, past, timeout_s, show_worker_output)
@@ -315,19 +350,6 @@ def _inputs_of(path: Path) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise InputError(f"{str(path)!r} holds a {type(value).__name__}, expected a JSON object")
     return cast("dict[str, Json]", value)
-
-
-def _decision_of(decide: str | None, answer: str | None) -> tuple[Decision | None, Json]:
-    if decide is not None and decide not in DECISIONS:
-        raise InputError(f"--decide {decide!r}: expected {', '.join(DECISIONS)}")
-    if (decide == "answer") != (answer is not None):
-        raise InputError("--answer goes with --decide answer, and only with it")
-    if answer is None:
-        return decide, None
-    try:
-        return decide, json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--answer {answer!r} is not JSON: {error}") from error
 
 
 def _work_on(

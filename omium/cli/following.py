@@ -21,7 +21,7 @@ from omium.cli.remote import ASK_RETRY_S, fold, folded
 from omium.cli.telling import Drive
 from omium.client import AsyncClient
 from omium.errors import Conflict, DeadlineExceeded, OmiumError
-from omium.execution.events import Entry, from_json
+from omium.execution.events import CallDecided, Entry, Signalled, from_json
 from omium.execution.state import ExecutionState
 from omium.types import AgentName, ExecutionId, Json, Status
 
@@ -153,13 +153,22 @@ async def _told(
                 state = folded(state, item)
                 ending.note(item)
                 display.entry(item)
-                if state.status == "paused" and not through_pauses:
+                if state.status == "paused" and not through_pauses and _stays(state, item):
                     break
     except TimeoutError as error:
         raise DeadlineExceeded(f"execution {ending.execution_id}", timeout_s or 0) from error
     finally:
         ending.elapsed_s = time.monotonic() - started_s
     return state
+
+
+def _stays(state: ExecutionState, entry: Entry) -> bool:
+    """Whether a paused execution waits on after an entry: what a person says goes before the
+    event that lets it go on, unless the agent asks for more."""
+    event = entry.event
+    if isinstance(event, CallDecided):
+        return bool(state.agents[event.agent].questions)
+    return not isinstance(event, Signalled)
 
 
 async def _output_of(place: Place, state: ExecutionState) -> Json:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from omium.actors.answers import question_view
 from omium.cli.options import (
     STATUSES,
     Address,
@@ -44,7 +45,7 @@ from omium.errors import (
 )
 from omium.execution.events import Entry, StepCompleted, to_json, type_of
 from omium.execution.records import Payload
-from omium.execution.state import ExecutionState
+from omium.execution.state import CallState, ExecutionState
 from omium.storage.journal import ExecutionRow
 from omium.types import Json, Status
 
@@ -234,11 +235,21 @@ def _head(records: Records, state: ExecutionState) -> None:
     if state.failure is not None:
         lines.append(("failure", failure_text(state.failure)))
         lines.append(("checkpoint", str(state.failure.checkpoint or "none")))
+    lines += [("asks", _asked(agent.name, call)) for agent, call in state.questions]
     if state.pause is not None:
         lines.append(("paused", f"{state.pause.reason}: {one_line(state.pause.detail)}"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         out(f"{name.ljust(width)}  {text}")
+
+
+def _asked(agent: str, call: CallState) -> str:
+    """What an agent asks, and under which index it is answered."""
+    question = call.question
+    if question is None:
+        return ""
+    schema = "" if question.schema is None else f" as {one_line(json_text(question.schema))}"
+    return f"{question.kind} {call.index} of {agent}: {one_line(question.text)}{schema}"
 
 
 def _full(records: Records, state: ExecutionState, entries: list[Entry]) -> None:
@@ -267,6 +278,9 @@ def _shown_json(records: Records, state: ExecutionState, entries: list[Entry]) -
             if agent.output is not None
         },
         "failure": msgspec.to_builtins(state.failure) if state.failure is not None else None,
+        "questions": [
+            msgspec.to_builtins(question_view(agent.name, call)) for agent, call in state.questions
+        ],
         "events": [to_json(entry) for entry in entries],
     }
 

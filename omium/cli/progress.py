@@ -74,7 +74,7 @@ class Progress:
                 agent = self.agents[event.agent]
                 if event.key.kind == "llm":
                     agent.llm_calls += 1
-                else:
+                elif event.key.kind == "tool":
                     agent.tool_calls += 1
             case CallCompleted():
                 agent = self.agents[event.agent]

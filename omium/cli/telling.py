@@ -183,9 +183,15 @@ def _go_on(execution_id: str, place: Place) -> str:
 
 def how_to_decide(execution_id: str, place: Place, reason: str = "outcome_unknown") -> str:
     """The command that lets a paused execution go on."""
-    if reason != "outcome_unknown":
-        return _go_on(execution_id, place)
-    return (
-        f"decide with: omium resume {execution_id}{place.options} "
-        "--decide retry | fail | answer --answer JSON"
-    )
+    command = f"omium resume {execution_id}{place.options}"
+    match reason:
+        case "outcome_unknown":
+            return f"decide with: {command} --decide retry | fail | answer --answer JSON"
+        case "question":
+            return f"answer with: {command} --answer JSON|@FILE|TEXT, or --deny"
+        case "approval":
+            return f"decide with: {command} --approve | --deny | --answer ARGUMENTS"
+        case "signal":
+            return f"signal with: omium signal {execution_id} NAME{place.options}"
+        case _:
+            return _go_on(execution_id, place)

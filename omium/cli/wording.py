@@ -136,7 +136,8 @@ def detail_of(event: Event) -> str:
             return f"call {event.call}, {failure_text(event.failure)}"
         case CallDecided():
             answer = f" {clipped(event.response)}" if event.response is not None else ""
-            return f"call {event.call}, {event.decision}{answer}{_by(event.by)}"
+            why = f": {one_line(event.reason, CLIP_CHARS)}" if event.reason else ""
+            return f"call {event.call}, {event.decision}{answer}{_by(event.by)}{why}"
         case StepCompleted():
             return f"{_step(event.step, event.name)}, {size_text(payload_bytes(event.state))}"
         case AgentCompleted():
@@ -172,6 +173,8 @@ def _by(whom: str) -> str:
 
 
 def _intent(event: CallIntended) -> str:
+    if event.question is not None:
+        return f"{event.question.kind} {one_line(event.question.text, CLIP_CHARS)}".strip()
     if event.key.kind == "tool":
         return f"tool {event.key.name} {clipped(event.request)}"
     return f"llm {event.key.name}"

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -24,12 +24,14 @@ from omium.client.shapes import (
     Event,
     Execution,
     ExecutionInfo,
+    Question,
     Webhook,
     WorkflowInfo,
     WorkflowVersion,
 )
 from omium.client.transport import Transport
 from omium.errors import DeadlineExceeded, DefinitionError, InputError
+from omium.execution.records import Decision
 from omium.types import Json, Status
 
 _T = TypeVar("_T")
@@ -331,14 +333,42 @@ class AsyncHandle:
     async def resume(
         self,
         *,
-        decision: Literal["retry", "answer", "fail"] | None = None,
+        decision: Decision | None = None,
         answer: Json = None,
+        call: int | None = None,
+        reason: str = "",
     ) -> Execution:
-        """Let it go on, with a decision about the call that it waits for, where it does."""
+        """Let it go on, with a decision where it waits for one.
+
+        That is about the call at journal index ``call``, else about the first that waits.
+        """
         body: dict[str, Any] = {} if decision is None else {"decision": decision}
         if decision == "answer":
             body["answer"] = answer
+        if call is not None:
+            body["call"] = call
+        if reason:
+            body["reason"] = reason
         return await self._act("resume", body)
+
+    async def questions(self) -> tuple[Question, ...]:
+        """What its agents ask and nobody has answered yet."""
+        return (await self.view()).questions
+
+    async def answer(self, value: Json, *, call: int | None = None) -> Execution:
+        """Answer a question, or run a tool that wants approval with other arguments.
+
+        Raises ``AnswerError`` where that does not fit, and ``Conflict`` where nobody asks.
+        """
+        return await self.resume(decision="answer", answer=value, call=call)
+
+    async def approve(self, *, call: int | None = None, reason: str = "") -> Execution:
+        """Approve of running a tool, once, with the arguments that are shown."""
+        return await self.resume(decision="approve", call=call, reason=reason)
+
+    async def deny(self, reason: str = "", *, call: int | None = None) -> Execution:
+        """Refuse to run a tool, or to answer: the agent is told so, and goes on."""
+        return await self.resume(decision="deny", call=call, reason=reason)
 
     async def retry(self) -> Execution:
         """Try again what failed, from the last checkpoint."""

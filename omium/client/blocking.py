@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from omium.client.aio import RETRY_S, AsyncClient, AsyncHandle
 from omium.client.shapes import (
@@ -17,10 +17,12 @@ from omium.client.shapes import (
     Event,
     Execution,
     ExecutionInfo,
+    Question,
     Webhook,
     WorkflowInfo,
     WorkflowVersion,
 )
+from omium.execution.records import Decision
 from omium.types import Json, Status
 
 _T = TypeVar("_T")
@@ -259,10 +261,33 @@ class Handle:
         return self._loop.wait(self._handle.interrupt(detail))
 
     def resume(
-        self, *, decision: Literal["retry", "answer", "fail"] | None = None, answer: Json = None
+        self,
+        *,
+        decision: Decision | None = None,
+        answer: Json = None,
+        call: int | None = None,
+        reason: str = "",
     ) -> Execution:
         """See ``AsyncHandle.resume``."""
-        return self._loop.wait(self._handle.resume(decision=decision, answer=answer))
+        return self._loop.wait(
+            self._handle.resume(decision=decision, answer=answer, call=call, reason=reason)
+        )
+
+    def questions(self) -> tuple[Question, ...]:
+        """See ``AsyncHandle.questions``."""
+        return self._loop.wait(self._handle.questions())
+
+    def answer(self, value: Json, *, call: int | None = None) -> Execution:
+        """See ``AsyncHandle.answer``."""
+        return self._loop.wait(self._handle.answer(value, call=call))
+
+    def approve(self, *, call: int | None = None, reason: str = "") -> Execution:
+        """See ``AsyncHandle.approve``."""
+        return self._loop.wait(self._handle.approve(call=call, reason=reason))
+
+    def deny(self, reason: str = "", *, call: int | None = None) -> Execution:
+        """See ``AsyncHandle.deny``."""
+        return self._loop.wait(self._handle.deny(reason, call=call))
 
     def retry(self) -> Execution:
         """Try again what failed, from the last checkpoint."""

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from omium.errors import (
+    AnswerError,
     ConfigError,
     Conflict,
     DeadlineExceeded,
@@ -47,6 +48,7 @@ class _Problem(msgspec.Struct):
     execution: str = ""
     failure: _Failure | None = None
     error_id: str = ""
+    call: int = 0
 
 
 _PREFIX = "urn:omium:problem:"
@@ -85,6 +87,10 @@ def error_of(status: int, body: bytes) -> OmiumError:
             return ExecutionCancelled(problem.execution, problem.detail)
         case "definition":
             return DefinitionError("definition", _lines(problem))
+        case "answer":
+            return AnswerError(
+                problem.call, [line.removeprefix("answer.") for line in _lines(problem)]
+            )
         case "model_unreachable" | "model_refused":
             return ModelUnreachable("the service's", problem.detail)
         case "deadline_exceeded":

@@ -30,6 +30,25 @@ class Pause(_Shape, frozen=True, kw_only=True):
     call: int = 0
 
 
+class Question(_Shape, frozen=True, kw_only=True):
+    """What an agent asks, and nobody has answered yet.
+
+    ``call`` is its journal index, by which it is answered; ``kind`` is ``question`` (an answer
+    that fits ``schema``, a JSON Schema), ``approval`` (of running ``tool``) or ``signal`` (of
+    that ``name``). ``arguments`` has those of the tool as ``{"inline": …}``, or names a blob.
+    """
+
+    call: int
+    agent: str
+    kind: str
+    text: str
+    schema: dict[str, Any] | None = None
+    tool: str = ""
+    name: str = ""
+    arguments: dict[str, Any] | None = None
+    asked_ms: int = 0
+
+
 class Agent(_Shape, frozen=True, kw_only=True):
     """How far an agent is. ``checkpoint`` is the journal index of its last one, 0 for none."""
 
@@ -70,6 +89,7 @@ class Execution(ExecutionInfo, frozen=True, kw_only=True):
     result: tuple[str, ...]
     failure: Failure | None = None
     pause: Pause | None = None
+    questions: tuple[Question, ...] = ()
 
 
 class Event(_Shape, frozen=True, kw_only=True):

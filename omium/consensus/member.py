@@ -173,8 +173,11 @@ class Member(Generic[R]):
         self.node.tick()
 
     def step(self, message: Message) -> None:
-        """Take in a message from another member. What does not fit is dropped."""
-        if self._stopped is not None or self._failed is not None:
+        """Take in a message from another member. What does not fit is dropped.
+
+        So is what is meant for another: for whoever was reached here before, its disk now lost.
+        """
+        if self._stopped is not None or self._failed is not None or message.to != self.node.id:
             return
         self._guarded(lambda: self._step(message))
         self._host.wake()

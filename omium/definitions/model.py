@@ -94,13 +94,17 @@ class Tool(Record):
 
     ``idempotent`` says that running it twice with the same arguments does no harm: only then
     is a call whose outcome nobody recorded run again without asking. ``description`` defaults
-    to the function's docstring.
+    to the function's docstring. ``approval: required`` has a person approve each call, with its
+    arguments, before it is made.
     """
 
     name: ToolName = Field(description="a letter and then up to 62 of A-Z, a-z, 0-9 and _")
     function: Function = Field(description=_A_FUNCTION)
     description: Text | None = Field(default=None, description=_A_TEXT)
     idempotent: Annotated[bool, Strict()] = Field(default=False, description="true or false")
+    approval: Literal["required"] | None = Field(
+        default=None, description="required", exclude_if=_is_none
+    )
 
 
 class Task(Record):

@@ -50,7 +50,13 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag="unknown"):
     call: int
 
 
-CallDecision: TypeAlias = Run | Replay | ReplayFailure | Unknown
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="waiting"):
+    """It was asked before, and nobody has answered yet."""
+
+    call: int
+
+
+CallDecision: TypeAlias = Run | Replay | ReplayFailure | Unknown | Waiting
 
 
 def decide_call(
@@ -67,7 +73,8 @@ def decide_call(
 
     An LLM call may always be run again: it costs, and changes nothing. A tool call may be
     when it is declared idempotent, or when this same attempt asks twice, because an attempt
-    starts a tool only after it was told to.
+    starts a tool only after it was told to. A tool that stopped to ask somebody did not get any
+    further, and starts over.
     """
     if key.kind == "llm" and forced_until:
         forced = _by_ordinal(agent, key.scope, ordinal, forced_until)
@@ -85,9 +92,15 @@ def decide_call(
             return Run(effect_key=effect_key, retry_of=call.index)
         failure = call.failure or Failure(kind="tool", message="no reason is on record")
         return ReplayFailure(call=call.index, failure=failure)
-    if key.kind == "llm" or idempotent or call.epoch == epoch:
+    if key.kind == "human":
+        return Waiting(call=call.index)
+    if key.kind == "llm" or idempotent or call.epoch == epoch or _stopped_to_ask(agent, call):
         return Run(effect_key=call.effect_key or effect_key, retry_of=call.index)
     return Unknown(call=call.index)
+
+
+def _stopped_to_ask(agent: AgentState, call: CallState) -> bool:
+    return any(asked.inside == call.index for asked in agent.calls.values())
 
 
 def _by_ordinal(agent: AgentState, scope: str, ordinal: int, forced_until: int) -> CallState | None:

@@ -22,6 +22,7 @@ from omium.execution.records import (
     PauseReason,
     Payload,
     PlannedAgent,
+    Question,
     Usage,
     Writer,
 )
@@ -85,6 +86,10 @@ class CallIntended(_Event, frozen=True, kw_only=True, tag="call.intended"):
 
     ``ordinal`` numbers the calls of one kind in their scope, from 0; ``effect_key`` is what
     an idempotent tool is handed, the same in every try.
+
+    A ``human`` call carries its ``question``. ``inside`` is the index of the tool call that asks,
+    which is run again once there is an answer; ``approval`` is that of the approval which lets a
+    tool call be made, and which no other call may use.
     """
 
     agent: AgentName
@@ -94,6 +99,9 @@ class CallIntended(_Event, frozen=True, kw_only=True, tag="call.intended"):
     request: Payload
     idempotent: bool = False
     effect_key: str = ""
+    question: Question | None = None
+    inside: int = 0
+    approval: int = 0
 
 
 class CallCompleted(_Event, frozen=True, kw_only=True, tag="call.completed"):
@@ -116,13 +124,18 @@ class CallFailed(_Event, frozen=True, kw_only=True, tag="call.failed"):
 
 
 class CallDecided(_Event, frozen=True, kw_only=True, tag="call.decided"):
-    """Somebody decided about a call whose outcome is unknown."""
+    """Somebody decided about a call whose outcome is unknown, or answered what it asks.
+
+    ``answer`` gives it ``response``: to a question the answer, to an approval the arguments to
+    run the tool with instead. ``approve`` and ``deny`` are for approvals; ``reason`` says why.
+    """
 
     agent: AgentName
     call: int
     decision: Decision
     response: Payload | None = None
     by: str = ""
+    reason: str = ""
 
 
 class StepCompleted(_Event, frozen=True, kw_only=True, tag="step.completed"):
@@ -149,7 +162,8 @@ class FailureRecorded(_Event, frozen=True, kw_only=True, tag="failure.recorded")
 
 
 class Paused(_Event, frozen=True, kw_only=True, tag="execution.paused"):
-    """The execution waits for a decision; ``call`` is the index of the call in question."""
+    """The execution waits for a decision or an answer; ``call`` is the index of the call in
+    question."""
 
     reason: PauseReason
     detail: str = ""

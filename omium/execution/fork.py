@@ -77,6 +77,7 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]
     }
     events: list[Event] = []
     started: set[tuple[AgentName, str]] = set()
+    moved: dict[int, int] = {}
     for entry in entries:
         event = entry.event
         match event:
@@ -89,9 +90,11 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]
                 events.append(event)
             case CallIntended() if entry.index in calls:
                 outcome = recorded.get(entry.index) or _decided(event, calls[entry.index])
-                events.append(event)
+                inside, approval = moved.get(event.inside, 0), moved.get(event.approval, 0)
+                events.append(replace(event, inside=inside, approval=approval))
                 # The created event is at 1, so the intent just copied is at len(events) + 1.
-                events.append(replace(outcome, call=len(events) + 1))
+                moved[entry.index] = len(events) + 1
+                events.append(replace(outcome, call=moved[entry.index]))
             case _:
                 pass
     return events
@@ -112,7 +115,8 @@ def _decided(intent: CallIntended, call: CallState) -> CallCompleted | CallFaile
     """The outcome of a call that somebody decided about, as if it had been recorded."""
     if call.response is not None:
         return CallCompleted(agent=intent.agent, call=call.index, response=call.response)
-    return CallFailed(agent=intent.agent, call=call.index, failure=DECIDED_FAILURE)
+    failure = call.failure or DECIDED_FAILURE
+    return CallFailed(agent=intent.agent, call=call.index, failure=failure)
 
 
 def changed(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

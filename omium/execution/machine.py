@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from omium.execution import people
 from omium.execution.events import (
     AgentCompleted,
     Append,
@@ -71,6 +72,8 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("queued", FailureRecorded): "queued",
     ("queued", AttemptStarted): "running",
     ("queued", Resumed): "queued",
+    # What is asked may be answered whatever else goes on.
+    ("queued", CallDecided): "queued",
     ("queued", Signalled): "queued",
     ("queued", Paused): "paused",
     # All agents were done already: in what a fork copied, or before the runtime went.
@@ -81,6 +84,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("running", AttemptStarted): "running",
     ("running", AttemptEnded): "running",
     ("running", FailureRecorded): "running",
+    ("running", CallDecided): "running",
     ("running", Signalled): "running",
     ("running", Paused): "paused",
     # Taken over from a runtime that is gone; its attempts are released, and soon fenced.
@@ -97,6 +101,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("paused", Cancelled): "cancelled",
     **{("failed", event): "failed" for event in _OUTCOMES},
     ("failed", AttemptEnded): "failed",
+    ("failed", CallDecided): "failed",
     ("failed", Resumed): "queued",
     **{("cancelled", event): "cancelled" for event in _OUTCOMES},
     ("cancelled", AttemptEnded): "cancelled",
@@ -173,6 +178,9 @@ def _claims(state: ExecutionState, event: Event) -> set[Hashable]:
             return {("agent", event.agent), ("epoch", event.epoch)}
         case CallCompleted() | CallFailed() | CallDecided():
             return {("call", event.call)}
+        case Signalled():
+            waits = people.waiting_for(state, event.name)
+            return {("call", waits.index)} if waits is not None else set()
         case CallIntended():
             known = state.agents[event.agent].calls.get(event.key)
             return {("call", known.index if known is not None else (event.agent, event.key))}
@@ -230,6 +238,9 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
             return Refusal(
                 code="conflict", message=f"the call was answered already, see index {known.index}"
             )
+        problem = people.check_intent(agent, event) if agent is not None else None
+        if problem is not None:
+            return Refusal(code="conflict", message=problem)
     elif isinstance(event, CallCompleted | CallFailed | CallDecided):
         found = state.call_at(event.call)
         if found is None or found[0].name != name or found[1].status != "open":
@@ -242,6 +253,16 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
             event.response is not None
         ):
             return Refusal(code="conflict", message="an answer, and nothing else, has a response")
+        if isinstance(event, CallDecided):
+            problem = people.check_decision(state, found[1], event)
+            if problem is not None:
+                return Refusal(code="conflict", message=problem)
+        elif writer is not None and found[1].key.kind == "human":
+            return Refusal(code="conflict", message="an attempt does not answer what it asks")
+    elif isinstance(event, Signalled):
+        problem = people.check_signal(state)
+        if problem is not None:
+            return Refusal(code="conflict", message=problem)
     elif isinstance(event, Completed):
         waiting = [agent.name for agent in state.agents.values() if agent.status != "completed"]
         if waiting:
@@ -316,8 +337,10 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
     match event:
         case AttemptStarted() | AttemptEnded():
             _evolve_attempt(state, state.agents[event.agent], event)
-        case StepStarted() | Signalled():
+        case StepStarted():
             pass
+        case Signalled():
+            people.evolve_signal(state, entry, event)
         case CallIntended() | CallCompleted() | CallFailed() | CallDecided():
             _evolve_call(state, state.agents[event.agent], event, entry)
         case StepCompleted():
@@ -397,7 +420,7 @@ def _evolve_call(
     copied = entry.index <= state.forced_until
     if isinstance(event, CallIntended):
         # A second intent for the same key is the same call, tried again.
-        agent.calls[event.key] = CallState(
+        call = agent.calls[event.key] = CallState(
             index=entry.index,
             step=event.step,
             key=event.key,
@@ -405,13 +428,20 @@ def _evolve_call(
             epoch=entry.epoch,
             idempotent=event.idempotent,
             effect_key=event.effect_key,
+            inside=event.inside,
+            approval=event.approval,
         )
         if copied:
+            people.evolve_copied(call, event)
             return
-        if event.key.kind == "llm":
-            state.totals.llm_calls += 1
-        else:
-            state.totals.tool_calls += 1
+        people.evolve_intent(state, call, event, entry.at_ms)
+        match event.key.kind:
+            case "llm":
+                state.totals.llm_calls += 1
+            case "tool":
+                state.totals.tool_calls += 1
+            case "human":
+                state.totals.questions += 1
         return
     found = state.call_at(event.call)
     if found is None:
@@ -421,10 +451,13 @@ def _evolve_call(
     match event:
         case CallCompleted():
             call.status, call.response = "completed", event.response
+            people.evolve_answer(call, event.response)
             if not copied:
                 _add_usage(state, event.usage)
         case CallFailed(failure=failure):
             call.status, call.failure = "failed", failure
+        case CallDecided() if call.key.kind == "human":
+            people.evolve_decision(state, call, event)
         case CallDecided(decision="retry"):
             del agent.calls[call.key]
         case CallDecided(decision="answer", response=response):

@@ -9,6 +9,8 @@ import msgspec
 from omium.execution.blobref import BlobRef
 from omium.types import AgentName, CallKind, ExecutionId
 
+QuestionKind = Literal["question", "approval", "signal", "signals"]
+
 INLINE_BYTES_MAX = 32 * 1024
 """A payload whose JSON is larger than this goes to the blob store, its reference here."""
 
@@ -74,6 +76,22 @@ class CallKey(Record, frozen=True, kw_only=True):
     occurrence: int
 
 
+class Question(Record, frozen=True, kw_only=True):
+    """What a ``human`` call asks for.
+
+    A ``question`` wants a JSON value that satisfies ``schema`` (any, where there is none); an
+    ``approval`` wants leave to run ``tool`` with the arguments that are the call's request;
+    ``signal`` waits for the signal ``name``; ``signals`` takes those that have come, and waits
+    for nothing. ``text`` is for people.
+    """
+
+    kind: QuestionKind = "question"
+    text: str = ""
+    schema: dict[str, Any] | None = None
+    tool: str = ""
+    name: str = ""
+
+
 class Usage(Record, frozen=True, kw_only=True):
     """What a call consumed. ``None`` means that nobody said, which is not zero."""
 
@@ -92,7 +110,7 @@ class Writer(Record, frozen=True, kw_only=True):
     sequence: int
 
 
-PauseReason = Literal["outcome_unknown", "requested"]
+PauseReason = Literal["outcome_unknown", "requested", "question", "approval", "signal"]
 AttemptCause = Literal["first", "worker_lost", "resumed", "retry"]
-AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled"]
-Decision = Literal["retry", "answer", "fail"]
+AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled", "asked"]
+Decision = Literal["retry", "answer", "fail", "approve", "deny"]

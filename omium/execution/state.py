@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from omium.execution.records import AttemptEnd, CallKey, Failure, Origin, PauseReason, Payload
+from omium.execution.records import (
+    AttemptEnd,
+    CallKey,
+    Failure,
+    Origin,
+    PauseReason,
+    Payload,
+    Question,
+)
 from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
 
 CallStatus = Literal["open", "completed", "failed"]
@@ -14,7 +22,11 @@ AgentStatus = Literal["waiting", "leased", "completed"]
 
 @dataclass(slots=True)
 class CallState:
-    """A call of a step that is not yet complete. ``index`` is that of its (latest) intent."""
+    """A call of a step that is not yet complete. ``index`` is that of its (latest) intent.
+
+    ``request`` is kept of approvals only; ``approved`` is the digest of the arguments that one
+    was given for.
+    """
 
     index: int
     step: str
@@ -26,6 +38,12 @@ class CallState:
     status: CallStatus = "open"
     response: Payload | None = None
     failure: Failure | None = None
+    question: Question | None = None
+    inside: int = 0
+    approval: int = 0
+    request: Payload | None = None
+    approved: str = ""
+    asked_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +72,12 @@ class AgentState:
     output: Payload | None = None
     calls: dict[CallKey, CallState] = field(default_factory=dict[CallKey, CallState])
 
+    @property
+    def questions(self) -> list[CallState]:
+        """What it has asked and was not answered, in order. It goes on when there is nothing."""
+        asked = (call for call in self.calls.values() if call.key.kind == "human")
+        return sorted((c for c in asked if c.status == "open"), key=lambda call: call.index)
+
 
 @dataclass(slots=True)
 class Totals:
@@ -61,6 +85,7 @@ class Totals:
 
     llm_calls: int = 0
     tool_calls: int = 0
+    questions: int = 0
     checkpoints: int = 0
     attempts: int = 0
     prompt_tokens: int = 0
@@ -83,6 +108,16 @@ class Pause:
     agent: AgentName | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that nobody has taken yet. ``index`` is that of its event."""
+
+    index: int
+    name: str
+    payload: Payload
+    by: str
+
+
 @dataclass(slots=True)
 class ExecutionState:
     """The fold of an execution's journal up to and including ``index``.
@@ -90,6 +125,7 @@ class ExecutionState:
     ``awake_ms`` is when somebody last asked for it to run: its creation or latest resumption.
     ``forced_until`` is the journal index up to which recorded LLM answers are returned by
     ordinal, whatever the request: the part of a fork that was copied from its origin.
+    ``signals`` are those that no agent has taken, in order.
     """
 
     id: ExecutionId
@@ -114,6 +150,13 @@ class ExecutionState:
     failure: Failure | None = None
     pause: Pause | None = None
     result: tuple[AgentName, ...] = ()
+    signals: list[Signal] = field(default_factory=list[Signal])
+
+    @property
+    def questions(self) -> list[tuple[AgentState, CallState]]:
+        """What is asked and not answered, in order, and by whom."""
+        found = [(agent, call) for agent in self.agents.values() for call in agent.questions]
+        return sorted(found, key=lambda pair: pair[1].index)
 
     def call_at(self, index: int) -> tuple[AgentState, CallState] | None:
         """The call of an unfinished step whose latest intent is at ``index``."""

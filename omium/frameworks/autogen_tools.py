@@ -155,13 +155,14 @@ class _Journal:
             cancellation_token: CancellationToken,
             call_id: str | None = None,
         ) -> Any:
-            async def run(_: str) -> Json:
-                value = await value_of(args, cancellation_token, call_id=call_id)
+            named: Any = to_jsonable_python(args)
+
+            async def run(given: Json) -> Json:
+                taken: Any = args if given == named else given
+                value = await value_of(taken, cancellation_token, call_id=call_id)
                 return _as_json(value) if isinstance(tool, DeclaredTool) else shown(value)
 
-            return await turns.call_tool(
-                tool.name, to_jsonable_python(args), run, idempotent=idempotent
-            )
+            return await turns.call_tool(tool.name, named, run, idempotent=idempotent)
 
         async def run_json_stream(
             args: Mapping[str, Any],
@@ -241,15 +242,18 @@ class JournaledWorkbench(Workbench):
         cancellation_token: CancellationToken | None = None,
         call_id: str | None = None,
     ) -> ToolResult:
-        async def run(_: str) -> Json:
-            result = await self.inner.call_tool(name, arguments, cancellation_token, call_id)
+        named: Any = to_jsonable_python(arguments or {})
+
+        async def run(given: Json) -> Json:
+            taken: Any = arguments if given == named else given
+            result = await self.inner.call_tool(name, taken, cancellation_token, call_id)
             if result.is_error:
                 raise AgentError(result.to_text())
             return result.model_dump(mode="json")
 
         try:
             recorded = await self._turns.call_tool(
-                name, to_jsonable_python(arguments or {}), run, idempotent=name in self._idempotent
+                name, named, run, idempotent=name in self._idempotent
             )
         except ToolError as error:
             said = [TextResultContent(content=str(error))]

@@ -45,11 +45,16 @@ def defined_tool(session: Session, definition: Tool, returned: Callable[[], None
     class DefinedTool(BaseTool):
         def _run(self, **arguments: Any) -> str:
             # CrewAI hands over plain data; the function gets what it is annotated with.
-            typed = dict(arguments_model.model_validate(arguments))
+            arguments_model.model_validate(arguments)
+
+            def run(given: Json) -> Json:
+                typed = dict(arguments_model.model_validate(given))
+                return _as_json(resolved(function, **typed))
+
             result = session.blocking.call_tool(
                 definition.name,
                 to_jsonable_python(arguments),
-                lambda _: _as_json(resolved(function, **typed)),
+                run,
                 idempotent=definition.idempotent,
             )
             returned()
@@ -127,12 +132,17 @@ def _journal(session: Session, tool: BaseTool, *, idempotent: bool) -> None:
 
     @functools.wraps(original)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return session.blocking.call_tool(
-            tool.name,
-            to_jsonable_python({**kwargs, "args": args} if args else kwargs),
-            lambda _: _shown(tool, resolved(original, *args, **kwargs)),
-            idempotent=idempotent,
-        )
+        named = to_jsonable_python({**kwargs, "args": args} if args else kwargs)
+
+        def call(given: Json) -> Json:
+            if given == named:
+                # As the tool was called: JSON may not carry all of it.
+                return _shown(tool, resolved(original, *args, **kwargs))
+            edited: Any = given
+            rest = {name: value for name, value in edited.items() if name != "args" or not args}
+            return _shown(tool, resolved(original, *edited.get("args", args), **rest))
+
+        return session.blocking.call_tool(tool.name, named, call, idempotent=idempotent)
 
     # Past pydantic, which takes no new attributes.
     object.__setattr__(tool, place, run)

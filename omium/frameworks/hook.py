@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from omium.errors import AttemptCancelled, AttemptFenced
+from omium.errors import Asked, AttemptCancelled, AttemptFenced
 from omium.execution.calls import canonical_chat_request, digest_of
 from omium.frameworks.scope import (
     CONTROL_HEADER,
@@ -52,7 +52,8 @@ class CallSite:
     """What the hook knows of one attempt.
 
     ``model_error`` is the last failure that the gateway reported, as (kind, arguments);
-    ``stopped`` is raised by the next call of any kind. ``locate`` finds the place of a call
+    ``stopped`` is raised by the next call of any kind, ``asked`` by the next that would begin.
+    ``locate`` finds the place of a call
     that no context was set for.
     """
 
@@ -68,11 +69,18 @@ class CallSite:
     model_error: tuple[str, list[Any]] | None = None
     gateway_lost: bool = False
     stopped: AttemptFenced | AttemptCancelled | None = None
+    asked: Asked | None = None
 
     def check(self) -> None:
         """Raise what stops this attempt, if anything does."""
         if self.stopped is not None:
             raise self.stopped
+
+    def check_beginning(self) -> None:
+        """Raise what keeps this attempt from beginning anything, if something does."""
+        self.check()
+        if self.asked is not None:
+            raise self.asked
 
     def here(self) -> Place:
         """The place of the calling code: its own context's, else what ``locate`` finds, else the
@@ -138,7 +146,7 @@ def _site_of(request: httpx.Request) -> CallSite | None:
 
 def _mark(site: CallSite, request: httpx.Request) -> None:
     """Put the scope on a request. ``request`` must have been read."""
-    site.check()
+    site.check_beginning()
     request.headers["authorization"] = f"Bearer {site.api_key}"
     if request.method != "POST" or SCOPE_HEADER in request.headers:
         return

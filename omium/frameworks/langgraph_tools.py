@@ -120,6 +120,16 @@ def _arguments(tool: BaseTool, tool_input: Any, call_id: str | None) -> Json:
     return to_jsonable_python(tool_input, fallback=lambda thing: f"<{type(thing).__qualname__}>")
 
 
+def _edited(tool_input: Any, named: Json, given: Json) -> Any:
+    """What a tool is called with, where a person may have given other arguments: what LangGraph
+    gives it besides stays as it is."""
+    if given == named:
+        return tool_input
+    if isinstance(tool_input, dict) and isinstance(named, dict) and isinstance(given, dict):
+        return {**{k: v for k, v in tool_input.items() if k not in named}, **given}
+    return given
+
+
 class _Bubble:
     """Lets what is no failure of the tool's pass the journal, which knows failures only."""
 
@@ -166,15 +176,17 @@ def _wrap_blocking() -> None:
         if journal is None:
             return original(self, tool_input, *args, **kwargs)
         call_id, bubble = kwargs.get("tool_call_id"), _Bubble()
+        named = _arguments(self, tool_input, call_id)
 
-        def result(_: str) -> Json:
+        def result(given: Json) -> Json:
+            taken = _edited(tool_input, named, given)
             with bubble.catching():
-                return _stored(original(self, tool_input, *args, **kwargs), journal.serde)
+                return _stored(original(self, taken, *args, **kwargs), journal.serde)
 
         with bubble.releasing():
             stored = journal.session.blocking.call_tool(
                 self.name,
-                _arguments(self, tool_input, call_id),
+                named,
                 result,
                 idempotent=self.name in journal.idempotent,
             )
@@ -191,19 +203,21 @@ def _wrap_async() -> None:
         if journal is None:
             return await original(self, tool_input, *args, **kwargs)
         call_id, bubble, own = kwargs.get("tool_call_id"), _Bubble(), CallerLoop()
+        named = _arguments(self, tool_input, call_id)
 
-        async def on_own_loop() -> Json:
+        async def on_own_loop(given: Json) -> Json:
+            taken = _edited(tool_input, named, given)
             with bubble.catching():
-                return _stored(await original(self, tool_input, *args, **kwargs), journal.serde)
+                return _stored(await original(self, taken, *args, **kwargs), journal.serde)
 
-        async def result(_: str) -> Json:
-            return await own.run(on_own_loop())
+        async def result(given: Json) -> Json:
+            return await own.run(on_own_loop(given))
 
         with bubble.releasing():
             stored = await journal.loop.run(
                 journal.session.call_tool(
                     self.name,
-                    _arguments(self, tool_input, call_id),
+                    named,
                     result,
                     idempotent=self.name in journal.idempotent,
                 )

@@ -74,10 +74,11 @@ class AgentContext(_Context):
         """Call a declared tool, once in effect."""
         function, idempotent = self._tool(name)
 
-        async def run(_: str) -> Json:
+        async def run(given: Json) -> Json:
+            named: Any = given
             if inspect.iscoroutinefunction(function):
-                return await function(**arguments)
-            return await in_thread(function, **arguments)
+                return await function(**named)
+            return await in_thread(function, **named)
 
         return await self._session.call_tool(name, arguments, run, idempotent=idempotent)
 
@@ -94,9 +95,12 @@ class BlockingContext(_Context):
     def call_tool(self, name: str, **arguments: Json) -> Json:
         """Call a declared tool, once in effect."""
         function, idempotent = self._tool(name)
-        return self._session.blocking.call_tool(
-            name, arguments, lambda _: function(**arguments), idempotent=idempotent
-        )
+
+        def run(given: Json) -> Json:
+            named: Any = given
+            return function(**named)
+
+        return self._session.blocking.call_tool(name, arguments, run, idempotent=idempotent)
 
 
 class PlainAdapter:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from omium.definitions import Agent, Workflow
+from omium.execution.records import Question
 from omium.types import ExecutionId, Json
 
 
@@ -48,17 +49,17 @@ class Assignment:
     import_paths: tuple[str, ...] = ()
 
 
-ToolRun = Callable[[str], Awaitable[Json]]
-"""Runs a tool, given its effect key."""
+ToolRun = Callable[[Json], Awaitable[Json]]
+"""Runs a tool with these arguments: those it was called with, unless a person has edited them."""
 
-BlockingToolRun = Callable[[str], Json]
+BlockingToolRun = Callable[[Json], Json]
 
 
 class Session(Protocol):
     """What an attempt may do. All methods are for the event loop; ``blocking`` is for threads.
 
     Each may raise ``AttemptFenced`` or ``AttemptCancelled``, which derive from
-    ``BaseException`` and must be let through.
+    ``BaseException`` and must be let through, as ``Asked`` must.
     """
 
     @property
@@ -84,7 +85,17 @@ class Session(Protocol):
         """Run a tool once in effect: journaled, or answered from the journal.
 
         Raises ``ToolError`` when the tool raised, ``OutcomeUnknown`` when an earlier attempt
-        started this call, its end is on no record, and ``idempotent`` is False.
+        started this call, its end is on no record, and ``idempotent`` is False. Raises ``Asked``
+        for a tool that wants an approval which nobody has given, and ``ToolError`` where one
+        was denied.
+        """
+        ...
+
+    async def ask(self, question: Question) -> Json:
+        """What a person says to ``question``, or the signals that it asks for.
+
+        Raises ``Asked`` where there is no answer yet: the attempt is to end, and another one
+        finds the answer here. Raises ``Declined`` where a person refused.
         """
         ...
 
@@ -117,6 +128,8 @@ class BlockingSession(Protocol):
     def call_tool(
         self, name: str, arguments: Json, run: BlockingToolRun, *, idempotent: bool
     ) -> Json: ...
+
+    def ask(self, question: Question) -> Json: ...
 
 
 class Adapter(Protocol):

@@ -13,6 +13,9 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
+import msgspec
+
+from omium.actors.messages import ExecutionView
 from omium.config import Settings, load_settings
 from omium.errors import Conflict
 from omium.execution.events import Entry, to_json
@@ -122,6 +125,34 @@ class Execution:
         """Stop it for good."""
         self._host.wait(self._host.runtime.client.cancel(self.id, by="python"))
 
+    def questions(self) -> list[dict[str, Any]]:
+        """What its agents ask and nobody has answered yet, each with the journal index of its
+        ``call``, its ``kind``, ``text`` and ``schema``."""
+        return _questions(self._host.wait(self._host.runtime.client.view(self.id)))
+
+    def answer(self, value: Json, *, call: int = 0) -> None:
+        """Answer the question at journal index ``call``, or the first that is open.
+
+        Raises ``AnswerError`` where that does not fit, ``Conflict`` where nobody asks. Of a tool
+        that wants approval, ``value`` is the arguments to run it with instead.
+        """
+        self._resume(decision="answer", answer=value, call=call)
+
+    def approve(self, *, call: int = 0, reason: str = "") -> None:
+        """Approve of running a tool, once, with the arguments that are shown."""
+        self._resume(decision="approve", call=call, reason=reason)
+
+    def deny(self, reason: str = "", *, call: int = 0) -> None:
+        """Refuse to run a tool, or to answer: the agent is told so, and goes on."""
+        self._resume(decision="deny", call=call, reason=reason)
+
+    def signal(self, name: str, payload: Json = None) -> None:
+        """Send data to it. Raises ``Conflict`` when it has ended."""
+        self._host.wait(self._host.runtime.client.signal(self.id, name, payload, by="python"))
+
+    def _resume(self, **decided: Any) -> None:
+        self._host.wait(self._host.runtime.client.resume(self.id, by="python", **decided))
+
 
 class AsyncExecution:
     """The handle of an execution, for async code."""
@@ -157,6 +188,33 @@ class AsyncExecution:
     async def cancel(self) -> None:
         """Stop it for good."""
         await self._wait(self._host.runtime.client.cancel(self.id, by="python"))
+
+    async def questions(self) -> list[dict[str, Any]]:
+        """See ``Execution.questions``."""
+        return _questions(await self._wait(self._host.runtime.client.view(self.id)))
+
+    async def answer(self, value: Json, *, call: int = 0) -> None:
+        """See ``Execution.answer``."""
+        await self._resume(decision="answer", answer=value, call=call)
+
+    async def approve(self, *, call: int = 0, reason: str = "") -> None:
+        """See ``Execution.approve``."""
+        await self._resume(decision="approve", call=call, reason=reason)
+
+    async def deny(self, reason: str = "", *, call: int = 0) -> None:
+        """See ``Execution.deny``."""
+        await self._resume(decision="deny", call=call, reason=reason)
+
+    async def signal(self, name: str, payload: Json = None) -> None:
+        """See ``Execution.signal``."""
+        await self._wait(self._host.runtime.client.signal(self.id, name, payload, by="python"))
+
+    async def _resume(self, **decided: Any) -> None:
+        await self._wait(self._host.runtime.client.resume(self.id, by="python", **decided))
+
+
+def _questions(view: ExecutionView) -> list[dict[str, Any]]:
+    return [msgspec.to_builtins(question) for question in view.questions]
 
 
 def run(
@@ -204,16 +262,23 @@ def resume(
     *,
     decision: Decision | None = None,
     answer: Json = None,
+    call: int = 0,
+    reason: str = "",
     settings: Settings | None = None,
 ) -> Execution:
     """Let an interrupted, paused or failed execution go on, and return its handle.
 
-    ``decision`` (``retry``, ``answer``, ``fail``) is about a call whose outcome is unknown.
-    Raises ``NotFound`` and ``Conflict``.
+    ``decision`` is about the call at journal index ``call``, else about the first that waits:
+    ``answer``, ``approve`` or ``deny`` about what is asked, ``retry``, ``answer`` or ``fail``
+    about a call whose outcome is unknown. Raises ``NotFound``, ``Conflict`` and ``AnswerError``.
     """
     host = _the_host(settings or load_settings())
     identifier = ExecutionId(execution_id)
-    host.wait(host.runtime.client.resume(identifier, decision=decision, answer=answer, by="python"))
+    host.wait(
+        host.runtime.client.resume(
+            identifier, decision=decision, answer=answer, call=call, reason=reason, by="python"
+        )
+    )
     return Execution(host, identifier)
 
 

@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from omium.actors import messages as m
-from omium.actors.transport import Link
+from omium.actors.link import Link
 from omium.frameworks.scope import Scope
 
 GATHER_S = 0.05

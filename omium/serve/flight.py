@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from omium.actors import messages as m
 from omium.actors.attempt import CALL_DEADLINE_S, Blobs, payload_of, value_of
-from omium.actors.transport import Link
+from omium.actors.link import Link
 from omium.errors import AttemptFenced, OmiumError, PlatformError, ProtocolError, Unavailable
 from omium.execution.calls import Replay, Run
 from omium.execution.events import CallCompleted, CallFailed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import uvicorn
@@ -18,7 +18,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs
-from omium.actors.transport import Answer, Codec, Connection, Link, stop_listening
+from omium.actors.link import Address, Link
+from omium.actors.transport import Answer, Codec, Connection, stop_listening
 from omium.errors import (
     AttemptFenced,
     InputError,
@@ -59,7 +60,7 @@ class Gateway:
         self,
         router: Router,
         *,
-        coordinator: tuple[str, int],
+        coordinator: Address | Sequence[Address],
         secret: bytes,
         api_key: str,
         blobs: Blobs,

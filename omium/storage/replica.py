@@ -40,6 +40,7 @@ from omium.execution.events import (
     type_of,
 )
 from omium.execution.machine import Refusal, check, create, evolve
+from omium.execution.people import pause_of
 from omium.execution.state import ExecutionState
 from omium.storage.catalog import Catalog, RecordWritten
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
@@ -411,6 +412,8 @@ def row_of(state: ExecutionState) -> ExecutionRow:
         detail = state.failure.message
     elif state.pause is not None:
         detail = state.pause.detail
+    elif state.status in ("queued", "running") and (asked := pause_of(state)) is not None:
+        detail = asked.detail
     totals = state.totals
     return ExecutionRow(
         id=ExecutionId(state.id),

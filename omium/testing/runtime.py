@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +19,8 @@ from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
 from omium.actors.courier import WebhookSettings
+from omium.actors.link import Address
+from omium.actors.ordering import Order
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
@@ -133,6 +135,11 @@ class InProcessRuntime:
         return HOST, self._port
 
     @property
+    def addresses(self) -> Sequence[Address]:
+        """Where a coordinator may listen."""
+        return (self.address,)
+
+    @property
     def secret(self) -> bytes:
         return self._secret
 
@@ -148,7 +155,7 @@ class InProcessRuntime:
     async def __aenter__(self) -> InProcessRuntime:
         await self.start_coordinator()
         await self.start_gateway()
-        self._client = Client((HOST, self._port), self._secret, blobs=self.blobs, clock=self._clock)
+        self._client = Client(self.addresses, self._secret, blobs=self.blobs, clock=self._clock)
         self._client.open()
         # Connected before anything is torn down again: asyncio loses sockets that it has accepted
         # when their server is closed in the same moment.
@@ -164,23 +171,26 @@ class InProcessRuntime:
     ) -> None:
         await self.client.close()
         # First, or it would lease to new workers what those that stop leave behind.
-        if self._coordinator is not None:
-            await self.stop_coordinator()
+        await self._stop_coordinators()
         await self.spawner.stop()
         if self._gateway is not None:
             await self.stop_gateway()
 
-    async def start_coordinator(self) -> None:
-        self.replica = Replica.open(self._directory, owner=f"test process {os.getpid()}")
-        self._coordinator = Coordinator(
-            self.replica,
+    def _make_coordinator(self, replica: Replica, order: Order | None = None) -> Coordinator:
+        return Coordinator(
+            replica,
             clock=self._clock,
             secret=self._secret,
             spawner=self.spawner,
             settings=self._settings,
             webhooks=self._webhooks,
             observer=self._observer,
+            order=order,
         )
+
+    async def start_coordinator(self) -> None:
+        self.replica = Replica.open(self._directory, owner=f"test process {os.getpid()}")
+        self._coordinator = self._make_coordinator(self.replica)
         self._port = await self._coordinator.start(HOST, self._port)
 
     async def stop_coordinator(self) -> None:
@@ -190,6 +200,10 @@ class InProcessRuntime:
         await coordinator.stop(end_workers=False)
         self.replica.close()
 
+    async def _stop_coordinators(self) -> None:
+        if self._coordinator is not None:
+            await self.stop_coordinator()
+
     def tick(self, late_s: float = 0.0) -> None:
         """Let the coordinator look at the clock now, as if ``late_s`` seconds too late."""
         assert self._coordinator is not None, "the coordinator is not started"
@@ -198,7 +212,7 @@ class InProcessRuntime:
     async def start_gateway(self) -> None:
         self._gateway = Gateway(
             self._router(),
-            coordinator=(HOST, self._port),
+            coordinator=self.addresses,
             secret=self._secret,
             api_key=self._api_key,
             blobs=self.blobs,
@@ -225,7 +239,7 @@ class InProcessRuntime:
         return Worker(
             worker_id,
             self._adapters[framework](),
-            coordinator=(HOST, self._port),
+            coordinator=self.addresses,
             secret=self._secret,
             api_key=self._api_key,
             blobs=self.blobs,

@@ -9,7 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from omium.actors import messages as m
-from omium.actors.transport import Codec, Connection, Link
+from omium.actors.link import Link
+from omium.actors.transport import Codec, Connection
 from omium.execution.events import Event
 from omium.execution.records import CallKey, Payload, Writer
 from omium.testing.runtime import InProcessRuntime

@@ -29,6 +29,7 @@ from omium.frameworks.hook import CallSite
 from omium.frameworks.protocol import Assignment, ModelEndpoint
 from omium.testing.runtime import QUICK
 from omium.testing.scripted import Answer, Rule, When
+from omium.types import Json
 from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
 from tests.actors.stage import Stage, agent, stage, workflow
@@ -315,11 +316,11 @@ async def test_a_session_that_is_refused_raises_and_stays_fenced(tmp_path: Path)
             clock.advance(LONG_S)
             await held.reached()
             session = session_of(s, zombie, lease)
-            ran: list[str] = []
+            ran: list[Json] = []
 
-            async def run(effect_key: str) -> str:
-                ran.append(effect_key)
-                return effect_key
+            async def run(arguments: Json) -> Json:
+                ran.append(arguments)
+                return arguments
 
             with pytest.raises(AttemptFenced, match="superseded"):
                 await session.call_tool("put", {}, run, idempotent=True)

@@ -12,7 +12,8 @@ import pytest
 
 from omium.actors import messages as m
 from omium.actors import transport
-from omium.actors.transport import Answer, Codec, Connection, Link, error_reply, serve
+from omium.actors.link import Link
+from omium.actors.transport import Answer, Codec, Connection, error_reply, serve
 from omium.errors import NotFound, OmiumError, ProtocolError, Unavailable
 from omium.execution.machine import Refusal
 from omium.execution.records import Payload

@@ -8,6 +8,8 @@ from typing import Any
 
 import openai
 
+from omium.errors import Declined
+from omium.frameworks.people import ask_async
 from omium.frameworks.plain import AgentContext
 
 
@@ -58,3 +60,18 @@ async def _pass(gate: object) -> None:
 def add(a: int, b: int) -> int:
     """Adds two numbers."""
     return a + b
+
+
+async def asks(_: AgentContext) -> Any:
+    """Asks for a rate."""
+    rate = {"type": "number", "maximum": 30}
+    schema = {"type": "object", "properties": {"rate": rate}, "required": ["rate"]}
+    return await ask_async("Which rate?", schema=schema)
+
+
+async def asks_a_name(_: AgentContext) -> Any:
+    """Asks for a text, and goes on without."""
+    try:
+        return await ask_async("Which name?", schema={"type": "string"})
+    except Declined as declined:
+        return str(declined)

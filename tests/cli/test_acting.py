@@ -116,9 +116,11 @@ def test_resume_needs_a_decision(omium: Omium, history: Path) -> None:
         f"--data-dir {history} --decide retry | fail | answer --answer JSON\n"
     )
     for arguments, error in (
-        (("--decide", "maybe"), "--decide 'maybe': expected retry, answer, fail"),
-        (("--decide", "answer"), "--answer goes with --decide answer, and only with it"),
-        (("--answer", "1"), "--answer goes with --decide answer, and only with it"),
+        (("--decide", "maybe"), "--decide 'maybe': expected retry, answer, fail, approve, deny"),
+        (("--decide", "answer"), "--decide answer goes with --answer"),
+        (("--decide", "retry", "--answer", "1"), "retry and answer at once"),
+        (("--approve",), "ex_0003 waits for a decision about tool call 'send'"),
+        (("--deny", "--call", "2"), "ex_0003 waits for no answer to call 2"),
         (("--decide", "answer", "--answer", "{"), "--answer '{' is not JSON: "),
     ):
         shown = omium("resume", "ex_0003", *arguments, "--data-dir", history)

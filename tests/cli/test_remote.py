@@ -59,6 +59,47 @@ def start(omium: Omium, at: Service, file: Path, gate: Path) -> str:
     return last.split("omium watch ")[1].split()[0]
 
 
+def test_resume_answers_what_is_asked(omium: Omium, at: Service, tmp_path: Path) -> None:
+    there = ("--address", at.address)
+    shown = omium("run", write(tmp_path, "asking", "asks"), *there)
+    assert shown.exit_code == 4, shown.output
+    assert "Which rate?" in shown.stderr
+    *_, last = shown.stderr.splitlines()
+    assert last.startswith("answer with: omium resume ex_")
+    (row,) = json.loads(omium("ps", "--status", "paused", "--json", *there).stdout)
+    one = row["id"]
+    assert "Which rate?" in omium("ps", *there).stdout
+    head = omium("show", one, *there).stdout
+    (asked,) = json.loads(omium("show", one, "--json", *there).stdout)["questions"]
+    assert f"question {asked['call']} of a: Which rate? as {{" in head
+    bare = omium("resume", one, *there)
+    assert (bare.exit_code, "answer with: omium resume" in bare.stderr) == (4, True)
+    wrong = omium("resume", one, "--answer", '{"rate": 99}', *there)
+    assert wrong.exit_code == 2
+    assert "rate: found 99" in wrong.stderr
+    both = omium("resume", one, "--answer", "1", "--deny", *there)
+    assert both.exit_code == 2
+    file = tmp_path / "answer.json"
+    file.write_text('{"rate": 9}')
+    done = omium("resume", one, "--answer", f"@{file}", "--call", str(asked["call"]), *there)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"rate": 9}
+
+
+def test_resume_takes_text_and_denials(omium: Omium, at: Service, tmp_path: Path) -> None:
+    there = ("--address", at.address)
+    file = write(tmp_path, "naming", "asks_a_name")
+    for words, answer in (
+        (("--answer", "Bob"), "Bob"),
+        (("--answer", "42"), "42"),
+        (("--deny", "--reason", "busy"), "'Which name?' was not answered by key "),
+    ):
+        omium("run", file, *there)
+        done = omium("resume", "last", *words, *there)
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout).startswith(answer)
+
+
 def test_run_registers_runs_shows_and_prints(omium: Omium, at: Service, tmp_path: Path) -> None:
     file = write(tmp_path, "counting", "count", "count")
     there = ("--address", at.address)

@@ -14,6 +14,7 @@ import pytest
 from omium.client import AsyncClient
 from omium.client.webhooks import verify
 from omium.errors import (
+    AnswerError,
     Conflict,
     DeadlineExceeded,
     DefinitionError,
@@ -135,6 +136,52 @@ async def test_each_end_raises_its_own(tmp_path: Path) -> None:
             await paused.retry()
         with pytest.raises(Conflict):
             await paused.cancel()
+
+
+async def test_people_answer_approve_and_deny(tmp_path: Path) -> None:
+    people = "tests.actors.people"
+    tools: list[Any] = [
+        {"name": "note", "function": f"{people}:note"},
+        {"name": "pay", "function": f"{people}:pay", "approval": "required"},
+    ]
+    members = [
+        {"name": f"agent{number}", "framework": "python", "entrypoint": f"{people}:{entry}"}
+        | {"tools": ["note", "pay"]}
+        for number, entry in enumerate(("asks", "pays"), start=1)
+    ]
+    flow = {**definition(*members), "tools": tools}
+    async with client_of(tmp_path) as (client, _):
+        await client.register(flow)
+        with gate() as till:
+            till.open()
+            run = await client.run("tested", {"till": till.name})
+            with pytest.raises(ExecutionPaused, match="Which rate"):
+                await run.result(timeout_s=20)
+            (asked,) = await run.questions()
+            assert (asked.kind, asked.text, asked.agent) == ("question", "Which rate?", "agent1")
+            with pytest.raises(AnswerError) as refused:
+                await run.answer({"rate": "x"})
+            assert refused.value.call == asked.call
+            assert "rate: found" in refused.value.problems[0]
+            with pytest.raises(Conflict, match="waits for an answer"):
+                await run.resume()
+            await run.answer({"rate": 5}, call=asked.call)
+            with pytest.raises(ExecutionPaused, match="run tool 'pay'"):
+                await run.result(timeout_s=20)
+            (asked,) = await run.questions()
+            assert asked.arguments == {"inline": {"till": till.name, "amount": 7}}
+            await run.deny("too much")
+            said: Any = await run.result(timeout_s=20)
+            assert said[0].startswith("tool 'pay': denied by key ")
+            assert said[0].endswith(": too much")
+            again = await client.run("tested", {"till": till.name})
+            with pytest.raises(ExecutionPaused):
+                await again.result(timeout_s=20)
+            await again.answer({"rate": 5})
+            with pytest.raises(ExecutionPaused):
+                await again.result(timeout_s=20)
+            await again.approve()
+            assert await again.result(timeout_s=20) == [7]
 
 
 async def test_an_execution_is_looked_into_and_forked(tmp_path: Path) -> None:

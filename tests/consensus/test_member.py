@@ -339,6 +339,21 @@ def test_a_lost_member_is_replaced_under_another_id() -> None:
     assert len(told) == 1
 
 
+def test_what_was_meant_for_its_predecessor_is_none_of_a_members_business(group: Group) -> None:
+    propose(group[1], b"a")
+    group.settle()
+    del group.hosts[3]
+    newcomer = group.add(19)
+    group[1].member.tick()
+    group[1].member.work()
+    (heartbeat,) = [m for m in group.network if m.to == 3 and m.type is MessageType.HEARTBEAT]
+    assert heartbeat.commit > 0
+    newcomer.member.step(heartbeat)
+    newcomer.member.work()
+    assert newcomer.stopped_for is None
+    assert newcomer.member.node.term == 0
+
+
 def test_leadership_is_handed_over(group: Group) -> None:
     group[1].member.transfer(3)
     group.settle()

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from omium.actors.supervision import pause_due, ready_agents
 from omium.errors import OmiumError
 from omium.execution import events as ev
 from omium.execution.calls import (
@@ -20,6 +21,7 @@ from omium.execution.calls import (
     ReplayFailure,
     Run,
     Unknown,
+    Waiting,
     canonical_chat_request,
     decide_call,
     digest_of,
@@ -27,7 +29,16 @@ from omium.execution.calls import (
 from omium.execution.commands import decode_command, encode_command
 from omium.execution.fork import changed, fork_events
 from omium.execution.machine import check, create, evolve
-from omium.execution.records import CallKey, Failure, Payload, PlannedAgent, Usage, Writer
+from omium.execution.records import (
+    CallKey,
+    Failure,
+    Payload,
+    PlannedAgent,
+    Question,
+    QuestionKind,
+    Usage,
+    Writer,
+)
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, CallKind, ExecutionId, WorkerId
 
@@ -143,6 +154,8 @@ class Session:
                     + (f" {compact(call.response.inline)}" if call.response else "")
                     + (f" {call.failure.message!r}" if call.failure else "")
                 )
+        if state.signals:
+            lines.append(f"  signals: {' '.join(signal.name for signal in state.signals)}")
         if state.pause is not None:
             pause = state.pause
             lines.append(f"  paused: {pause.reason}, call {pause.call} of {pause.agent}")
@@ -163,6 +176,12 @@ class Session:
 
     def do_journal(self) -> str:
         return "\n".join(f"{entry.index} {shown(entry.event)}" for entry in self.entries)
+
+    def do_due(self) -> str:
+        """The pause that is due, and the agents that are ready."""
+        pause = pause_due(self._known())
+        ready = f"ready {' '.join(ready_agents(self._known())) or 'nobody'}"
+        return ready if pause is None else f"{ready}; pause {pause.reason} {pause.call}"
 
     # ------------------------------------------------------------------ deciding
 
@@ -190,6 +209,8 @@ class Session:
                 return f"raise {decision.failure.message!r} of {decision.call}"
             case Unknown():
                 return f"unknown, see {decision.call}"
+            case Waiting():
+                return f"waits for an answer to {decision.call}"
 
     # ------------------------------------------------------------------ forking
 
@@ -313,6 +334,18 @@ def event_of(name: str, *words: str) -> ev.Event:
                 request=payload(),
                 idempotent="idempotent" in flags,
                 effect_key="e-" + digest,
+                approval=number_of("approval", flags),
+            )
+        case "ask", (agent, step, kind, name, digest, *flags):
+            named: dict[str, Any] = {"tool": name} if kind == "approval" else {"name": name}
+            return ev.CallIntended(
+                agent=agent,
+                step=step,
+                key=key_of("human", name, digest, step),
+                ordinal=ordinal_of(flags),
+                request=payload('{"amount": 7}') if kind == "approval" else payload(),
+                question=Question(kind=msgspec.convert(kind, QuestionKind), text=name, **named),
+                inside=number_of("inside", flags),
             )
         case "answer", (agent, call, *rest):
             tokens = [int(word.removeprefix("tokens=")) for word in rest if "tokens=" in word]
@@ -331,6 +364,7 @@ def event_of(name: str, *words: str) -> ev.Event:
                 call=int(call),
                 decision=msgspec.convert(decision, ev.Decision),
                 response=payload(*response) if response else None,
+                by="Ann",
             )
         case "failure", (agent, *message):
             return ev.FailureRecorded(failure=failure_of(agent, message))
@@ -379,8 +413,12 @@ def key_of(kind: str, name: str, digest: str, scope: str) -> CallKey:
 
 
 def ordinal_of(words: list[str] | tuple[str, ...]) -> int:
-    found = [int(word.removeprefix("ordinal=")) for word in words if word.startswith("ordinal=")]
-    return found[0] if found else 0
+    return number_of("ordinal", words)
+
+
+def number_of(name: str, words: list[str] | tuple[str, ...]) -> int:
+    start = f"{name}="
+    return next((int(word.removeprefix(start)) for word in words if word.startswith(start)), 0)
 
 
 def payload(text: str = "null") -> Payload:

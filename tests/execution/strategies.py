@@ -9,9 +9,10 @@ from typing import Any, Literal, NewType, Union, get_args, get_origin
 
 import msgspec
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from omium.execution import events as ev
-from omium.execution.records import CallKey, Failure, Payload, PlannedAgent, Usage, Writer
+from omium.execution.records import CallKey, Failure, Payload, PlannedAgent, Question, Usage, Writer
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
 
@@ -79,7 +80,7 @@ _failures = st.builds(
 )
 _keys = st.builds(
     CallKey,
-    kind=st.sampled_from(("llm", "tool")),
+    kind=st.sampled_from(("llm", "tool", "human")),
     scope=_steps,
     name=st.just("n"),
     digest=st.sampled_from(("q1", "q2")),
@@ -87,9 +88,26 @@ _keys = st.builds(
 )
 
 
+_arguments = st.just(Payload(inline={"amount": 7}))
+_questions = st.builds(
+    Question,
+    kind=st.sampled_from(("question", "approval", "approval", "signal", "signals")),
+    text=st.just("?"),
+    tool=st.just("n"),
+    name=st.sampled_from(("go", "stop")),
+)
+
+
+def _with_question(intent: ev.CallIntended) -> st.SearchStrategy[ev.CallIntended]:
+    if intent.key.kind != "human":
+        return st.just(intent)
+    return _questions.map(lambda question: replace(intent, question=question, approval=0))
+
+
 def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
     """Appends to ``state`` that are right often enough to get somewhere."""
     calls = [c.index for agent in state.agents.values() for c in agent.calls.values()]
+    approvals = {c.index for a in state.agents.values() for c in a.calls.values() if c.approved}
     owners = {c.index: a.name for a in state.agents.values() for c in a.calls.values()}
     indexes = st.sampled_from([*calls, *calls, 1, state.index + 1])
     epochs = st.sampled_from([state.epoch + 1] * 4 + [state.epoch, 0])
@@ -102,11 +120,12 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
             lambda call, rest: cls(**call, **rest), owned, st.fixed_dictionaries(fields)
         )
 
-    decided = st.sampled_from(("retry", "answer", "fail")).flatmap(
+    decided = st.sampled_from(("retry", "answer", "answer", "fail", "approve", "deny")).flatmap(
         lambda decision: about_calls(
             ev.CallDecided,
             decision=st.just(decision),
-            response=_payloads if decision == "answer" else st.none(),
+            response=_payloads | _arguments if decision == "answer" else st.none(),
+            by=st.just("Ann"),
         )
     )
     lease = st.builds(
@@ -124,7 +143,8 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
         ordinal=st.integers(0, 3),
         request=_payloads,
         idempotent=st.booleans(),
-    )
+        approval=st.sampled_from((0, 0, *(c for c in calls if c in approvals))),
+    ).flatmap(_with_question)
     progress = [
         st.builds(ev.StepStarted, agent=_agents, step=_steps),
         intend,
@@ -150,7 +170,9 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
         st.builds(ev.AgentCompleted, agent=_agents, output=_payloads),
         st.builds(ev.FailureRecorded, failure=_failures),
         st.builds(
-            ev.Paused, reason=st.sampled_from(("outcome_unknown", "requested")), call=indexes
+            ev.Paused,
+            reason=st.sampled_from(("outcome_unknown", "requested", "question", "approval")),
+            call=indexes,
         ),
         st.builds(ev.Resumed),
         st.builds(ev.Signalled, name=st.sampled_from(("go", "stop")), payload=_payloads),

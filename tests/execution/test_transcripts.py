@@ -11,7 +11,18 @@ from tests.execution.session import Session
 from tests.execution.sessions import check_sessions
 
 TESTDATA = Path(__file__).parent / "testdata"
-SESSIONS = ("life", "fences", "appends", "unknown", "resume", "calls", "keys", "forks", "changed")
+SESSIONS = (
+    "life",
+    "fences",
+    "appends",
+    "unknown",
+    "people",
+    "resume",
+    "calls",
+    "keys",
+    "forks",
+    "changed",
+)
 
 
 @pytest.mark.parametrize("name", SESSIONS)

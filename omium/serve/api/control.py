@@ -91,18 +91,28 @@ async def resume(
 ) -> Response:
     """Let a paused or failed execution go on, with a decision where it waits for one.
 
-    `retry` makes the call in question again, `answer` takes `answer` for its result, `fail`
-    lets it have failed.
+    What is asked gets an `answer`, an approval `approve`, `deny`, or an `answer` with other
+    arguments. Of a call whose outcome is unknown, `retry` makes it again, `answer` is its
+    result, `fail` lets it have failed. An answer that does not fit is a 422 with each mistake,
+    and changes nothing. While more is asked the execution stays paused.
     """
     by = caller_of(request).name
-    decision = None if body is None or isinstance(body, s.Undecided) else body.decision
+    told = None if body is None or isinstance(body, s.Undecided) else body
+    decision = None if told is None else told.decision
+    call, reason = (0, "") if told is None else (told.call or 0, told.reason)
     value = body.answer if isinstance(body, s.Answered) else None
     return await _done(
         request,
         execution_id,
         idempotency_key,
         lambda client, target, name: client.resume(
-            target, decision=decision, answer=value, by=by, request=name
+            target,
+            decision=decision,
+            answer=value,
+            call=call,
+            reason=reason,
+            by=by,
+            request=name,
         ),
     )
 

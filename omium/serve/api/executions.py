@@ -214,6 +214,7 @@ def shown(view: ExecutionView) -> dict[str, Any]:
         "result": view.result,
         "failure": view.failure,
         "pause": {"reason": view.pause_reason, "call": view.pause_call} if paused else None,
+        "questions": view.questions,
     }
 
 

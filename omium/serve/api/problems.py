@@ -20,7 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 
-from omium.errors import DefinitionError, ExecutionFailed, InputError, NotFound, OmiumError
+from omium.errors import (
+    AnswerError,
+    DefinitionError,
+    ExecutionFailed,
+    InputError,
+    NotFound,
+    OmiumError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "unsupported_media_type": Kind(status=415, title="The body is of another type"),
     "invalid": Kind(status=422, title="The request has mistakes"),
     "input": Kind(status=422, title="The input does not fit"),
+    "answer": Kind(status=422, title="The answer does not fit what was asked"),
     "definition": Kind(status=422, title="The definition has mistakes"),
     "config": Kind(status=422, title="This service lacks what is asked for"),
     "entrypoint": Kind(status=422, title="The code cannot be loaded"),
@@ -166,6 +174,11 @@ def problem_of(error: Exception) -> ProblemError:
         case DefinitionError():
             errors = definition_errors(error)
             return ProblemError("definition", _counted(errors), errors=errors)
+        case AnswerError():
+            errors = [_field_error(text, below="answer") for text in error.problems]
+            return ProblemError(
+                "answer", _counted(errors), errors=errors, extra={"call": error.call}
+            )
         case InputError():
             return _input(error)
         case NotFound():

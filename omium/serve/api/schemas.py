@@ -209,6 +209,24 @@ class PauseShown(BaseModel):
     call: int
 
 
+class QuestionShown(BaseModel):
+    """What an agent asks, and nobody has answered yet. `resume` answers it by its `call`."""
+
+    call: int = Field(description="The journal index of what is asked.")
+    agent: str
+    kind: Literal["question", "approval", "signal"]
+    text: str = Field(description="For people.")
+    schema_: dict[str, Any] | None = Field(
+        alias="schema", description="The JSON Schema of the answer; null: any JSON will do."
+    )
+    tool: str = Field(description="The tool that an approval is about.")
+    name: str = Field(description="The signal that is waited for.")
+    arguments: PayloadShown | None = Field(
+        description="What the tool is to be run with, of an approval."
+    )
+    asked_ms: int
+
+
 class Execution(ExecutionInfo):
     """An execution as it stands."""
 
@@ -216,6 +234,9 @@ class Execution(ExecutionInfo):
     result: list[str] = Field(description="The agents whose outputs are the result.")
     failure: FailureShown | None
     pause: PauseShown | None
+    questions: list[QuestionShown] = Field(
+        description="What is asked and not answered, in the order of the journal."
+    )
 
 
 class ExecutionPage(BaseModel):
@@ -249,17 +270,33 @@ class Undecided(Body):
     """Go on. For an execution that waits for no decision."""
 
 
-class Decided(Body):
-    """Go on, with a decision about the call that the execution waits for."""
+CallIndex: TypeAlias = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=INDEX_MAX,
+        description="The journal index of the call; the first that waits where it is left out.",
+    ),
+]
 
-    decision: Literal["retry", "fail"]
+
+class Decided(Body):
+    """Go on, with a decision: `approve` or `deny` for a tool that wants approval, `deny` for a
+    question, `retry` or `fail` for a call whose outcome is unknown."""
+
+    decision: Literal["retry", "fail", "approve", "deny"]
+    call: CallIndex = None
+    reason: ShortText = Field(default="", description="Why; the agent is told.")
 
 
 class Answered(Body):
-    """Go on, with `answer` for the result of the call that the execution waits for."""
+    """Go on, with `answer`: to a question what it asks for, of a tool that wants approval the
+    arguments to run it with instead, of a call whose outcome is unknown its result."""
 
-    decision: Literal["answer"]
+    decision: Literal["answer"] = "answer"
     answer: JsonValue
+    call: CallIndex = None
+    reason: ShortText = Field(default="", description="Why.")
 
 
 Resumption: TypeAlias = Answered | Decided | Undecided

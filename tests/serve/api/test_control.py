@@ -97,6 +97,59 @@ async def test_a_decision_about_an_unknown_call(tmp_path: Path) -> None:
             assert result.json()["output"] == {"heard": [5]}
 
 
+async def test_a_question_is_shown_and_answered(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        await s.register(
+            {
+                "name": "doer",
+                "framework": "python",
+                "entrypoint": "tests.actors.people:asks_politely",
+            },
+            {
+                "name": "other",
+                "framework": "python",
+                "entrypoint": "tests.actors.people:asks_for_a_rate",
+            },
+            handoffs=[],
+        )
+        execution = await s.run()
+        await s.stage.until(execution, "execution.paused")
+        url = f"/v1/executions/{execution}"
+        view = (await s.http.get(url)).json()
+        free, asked = sorted(view["questions"], key=lambda one: one["agent"])
+        assert view["pause"]["reason"] == "question"
+        assert (asked["text"], asked["schema"]["required"]) == ("Which rate?", ["rate"])
+        (row,) = (await s.http.get("/v1/executions")).json()["executions"]
+        assert "Which rate?" in row["detail"]
+        before = view["last_index"]
+        assert kind(await s.http.post(f"{url}/resume")) == (409, "conflict")
+        wrong = await s.http.post(
+            f"{url}/resume", json={"answer": {"rate": 99}, "call": asked["call"]}
+        )
+        assert kind(wrong) == (422, "answer")
+        (mistake,) = wrong.json()["errors"]
+        assert mistake["field"] == "answer.rate"
+        assert wrong.json()["call"] == asked["call"]
+        unasked = await s.http.post(f"{url}/resume", json={"answer": 1, "call": 1})
+        assert kind(unasked) == (409, "conflict")
+        assert (await s.http.get(url)).json()["last_index"] == before
+        key = {"idempotency-key": "answer"}
+        for _ in range(2):
+            told = await s.http.post(
+                f"{url}/resume", json={"answer": {"rate": 9}, "call": asked["call"]}, headers=key
+            )
+            assert told.status_code == 200, told.text
+        await s.stage.until(execution, "execution.paused", 2)
+        denied = {"decision": "deny", "reason": "busy", "call": free["call"]}
+        assert (await s.http.post(f"{url}/resume", json=denied)).status_code == 200
+        output = (await s.http.get(f"{url}/result", params={"wait": True})).json()["output"]
+        assert output["other"] == {"rate": 9}
+        assert output["doer"].endswith(": busy")
+        async with s.http.stream("GET", f"{url}/events") as events:
+            stream = (await events.aread()).decode()
+        assert '"question":{"kind":"question"' in stream.replace(" ", "") or "Which rate?" in stream
+
+
 async def test_a_fork_goes_its_own_way(tmp_path: Path) -> None:
     async with served(tmp_path) as s:
         await s.register()

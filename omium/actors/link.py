@@ -1,0 +1,190 @@
+"""The lasting client side of a stream: it connects, and connects again.
+
+Where there are several addresses, it goes from one to the next until somebody listens: of a
+group of coordinators only the one that leads does. It knows nothing of what the messages mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+from omium.actors.transport import Codec, Connection, Handler
+from omium.errors import NotLeading, OmiumError, ProtocolError, Unavailable
+
+Address: TypeAlias = tuple[str, int]
+"""A host and a port."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""For one address: who is cut off answers nothing at all."""
+
+
+class Link:
+    """See the module's docstring. It sends every unanswered request anew, so requests must be
+    idempotent.
+    """
+
+    def __init__(
+        self,
+        addresses: Address | Sequence[Address],
+        codec: Codec,
+        secret: bytes,
+        *,
+        handler: Handler,
+        greeting: Callable[[], Any] | None = None,
+        retry_s: float = 0.05,
+        retry_s_max: float = 1.0,
+        on_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``addresses`` are tried in turn, with a pause after each round, from ``retry_s`` to
+        ``retry_s_max``. ``on_refused`` is called whenever nobody listens at one of them.
+        ``greeting`` is sent first on every new connection."""
+        self._addresses = addresses_of(addresses)
+        self._on_refused = on_refused
+        self._codec = codec
+        self._secret = secret
+        self._handler = handler
+        self._greeting = greeting
+        self._retry_s = retry_s
+        self._retry_s_max = retry_s_max
+        self._connection: Connection | None = None
+        self._connected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.refused: OmiumError | None = None
+        """Why the peer turned us away for good, such as a wrong secret."""
+        self.lost_at: float | None = asyncio.get_running_loop().time()
+        """Loop time since when there has been no connection; None while there is one."""
+
+    def open(self) -> None:
+        """Start connecting in the background."""
+        self._task = asyncio.create_task(self._keep_connected(), name="omium-link")
+
+    async def close(self) -> None:
+        """Stop connecting. Who waits for an answer gets ``Unavailable``."""
+        self._closed = True
+        self._connected.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            # The socket is let go of in the loop's next turn.
+            await asyncio.sleep(0)
+
+    async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
+        """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
+        peer or once the link is closed, and the peer's own error when it refused."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    await self._connected.wait()
+                    if self.refused is not None:
+                        raise self.refused
+                    if self._closed:
+                        raise Unavailable("the link is closed")
+                    connection = self._connection
+                    if connection is None:
+                        continue
+                    await connection.drained()
+                    try:
+                        return await connection.request(body)
+                    except NotLeading:
+                        # Deposed while it was asked, and about to hang up: ask the next leader.
+                        connection.close()
+                        if self._connection is connection:
+                            self._connected.clear()
+                    except Unavailable:
+                        if not connection.closed:
+                            raise
+                        if self._connection is connection:
+                            self._connected.clear()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"no answer from the coordinator at {self._where} within {deadline_s:g} s"
+            ) from error
+
+    def send(self, body: Any) -> None:
+        """Send a message that may be lost."""
+        if self._connection is not None:
+            self._connection.send(body)
+
+    @property
+    def writable(self) -> bool:
+        """Whether what is sent now can be on its way soon."""
+        return self._connection is not None and self._connection.writable
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self._addresses)
+
+    async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = self._retry_s
+        for number in itertools.count():
+            address = self._addresses[number % len(self._addresses)]
+            ready: asyncio.Future[Connection] = loop.create_future()
+            lost: asyncio.Future[Exception | None] = loop.create_future()
+
+            def on_ready(connection: Connection, ready: asyncio.Future[Connection] = ready) -> None:
+                ready.set_result(connection)
+
+            def on_closed(
+                connection: Connection,
+                error: Exception | None,
+                ready: asyncio.Future[Connection] = ready,
+                lost: asyncio.Future[Exception | None] = lost,
+            ) -> None:
+                if not ready.done():
+                    ready.set_exception(error or Unavailable("closed in the handshake"))
+                if not lost.done():
+                    lost.set_result(error)
+
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    _, opened = await loop.create_connection(
+                        lambda on_ready=on_ready, on_closed=on_closed: Connection(
+                            self._codec,
+                            self._secret,
+                            serving=False,
+                            handler=self._handler,
+                            on_ready=on_ready,
+                            on_closed=on_closed,
+                        ),
+                        *address,
+                    )
+                try:
+                    connection = await ready
+                except asyncio.CancelledError:
+                    opened.close()
+                    raise
+            except ProtocolError as error:
+                self.refused = error
+                self._connected.set()
+                return
+            except (OSError, Unavailable) as error:
+                if isinstance(error, ConnectionRefusedError):
+                    self._on_refused()
+                if (number + 1) % len(self._addresses) == 0:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, self._retry_s_max)
+                continue
+            pause_s = self._retry_s
+            self._connection = connection
+            self.lost_at = None
+            if self._greeting is not None:
+                connection.send(self._greeting())
+            self._connected.set()
+            await lost
+            self._connection = None
+            self._connected.clear()
+            self.lost_at = loop.time()
+
+
+def addresses_of(addresses: Address | Sequence[Address]) -> Sequence[Address]:
+    """One address, or several, as several."""
+    first = addresses[0]
+    return (cast("Address", addresses),) if isinstance(first, str) else cast("Any", addresses)

@@ -1,0 +1,134 @@
+"""A runtime in one event loop whose coordinator is a group: real disks, streams and elections.
+
+Seats can be stopped, started again, and started with their disk lost. Streams between them can
+be led through proxies of the test's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omium.actors.group.seat import GroupSettings, Seat, Timing
+from omium.actors.group.talk import SEATS
+from omium.actors.link import Address
+from omium.consensus import Status, initial_snapshot
+from omium.ports import free_ports
+from omium.storage.group_store import GroupStore
+from omium.storage.replica import Replica
+from omium.testing.runtime import HOST, InProcessRuntime
+
+QUICK_TIMING = Timing(tick_s=0.03)
+WAIT_S = 20.0
+
+Route = Callable[[int, int, Address], Address]
+"""Where one seat reaches another, given where that one listens."""
+
+
+class InProcessGroup(InProcessRuntime):
+    """See the module's docstring. Used as ``InProcessRuntime`` is."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        coordinators: int = 3,
+        timing: Timing = QUICK_TIMING,
+        route: Route = lambda _, __, address: address,
+        **options: Any,
+    ) -> None:
+        super().__init__(directory, **options)
+        self._numbers = range(1, coordinators + 1)
+        self._timing = timing
+        self._route = route
+        ports = free_ports(2 * coordinators)
+        self._peer_addresses = {n: (HOST, ports[n - 1]) for n in self._numbers}
+        self._own_addresses = {n: (HOST, ports[coordinators + n - 1]) for n in self._numbers}
+        self.seats: dict[int, Seat] = {}
+        self._lives = 0
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        return tuple(self._own_addresses.values())
+
+    def address_of(self, seat: int) -> Address:
+        """Where that seat listens for clients while it leads."""
+        return self._own_addresses[seat]
+
+    def folder(self, seat: int) -> Path:
+        """The disk of a seat."""
+        return self._directory / f"seat-{seat}"
+
+    def replica_of(self, seat: int) -> Replica:
+        """What a seat has applied."""
+        return self.seats[seat].store.replica
+
+    def status(self, seat: int) -> Status:
+        return self.seats[seat].member.status()
+
+    async def start_coordinator(self) -> None:
+        for number in self._numbers:
+            await self.start_seat(number, forming=True)
+        await self.leader()
+
+    async def start_seat(self, number: int, *, forming: bool = False) -> Seat:
+        """Start a seat on its disk, or, where that is lost, as a newcomer."""
+        self._lives += 1
+        store = GroupStore.open(
+            self.folder(number),
+            owner=f"test process {os.getpid()}",
+            group="tested",
+            first_id=number,
+            start=initial_snapshot(self._numbers) if forming else None,
+            new_id=lambda: number + SEATS * self._lives,
+        )
+        settings = GroupSettings(
+            seat=number,
+            peers={
+                other: address if other == number else self._route(number, other, address)
+                for other, address in self._peer_addresses.items()
+            },
+            coordinators=self._own_addresses,
+            secret=self._secret,
+            timing=self._timing,
+        )
+        seat = self.seats[number] = Seat(settings, store, self._make_coordinator)
+        await seat.start()
+        return seat
+
+    async def stop_seat(self, number: int, *, wipe: bool = False) -> None:
+        """Stop a seat as a crash would; with ``wipe`` its disk is lost, too."""
+        await self.seats.pop(number).stop()
+        if wipe:
+            shutil.rmtree(self.folder(number))
+
+    async def leader(self, *, but: int = 0) -> int:
+        """The seat that leads and listens, another one than ``but``; waits until there is one."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                for number, seat in self.seats.items():
+                    if number != but and seat.member.leads and seat.coordinator is not None:
+                        return number
+                await asyncio.sleep(0.005)
+
+    async def agreed(self) -> int:
+        """Wait until all seats have applied the same index, which is returned."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                found = {seat.member.applied for seat in self.seats.values()}
+                if len(found) == 1:
+                    return found.pop()
+                await asyncio.sleep(0.005)
+
+    async def _stop_coordinators(self) -> None:
+        for number in list(self.seats):
+            await self.stop_seat(number)
+
+    def tick(self, late_s: float = 0.0) -> None:
+        for seat in self.seats.values():
+            if seat.coordinator is not None:
+                seat.coordinator.tick(late_s)
