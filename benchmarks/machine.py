@@ -22,6 +22,11 @@ def describe() -> dict[str, object]:
     }
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def percentile(values: list[float], part: float) -> float:
     """The value below which ``part`` (0 to 1) of ``values`` lie, nearest rank."""
     ordered = sorted(values)

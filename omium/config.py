@@ -39,7 +39,9 @@ CONFIG_BYTES_MAX = 1024 * 1024
 class ProviderSettings(BaseModel):
     """``[providers.NAME]``: a server that speaks the OpenAI HTTP API.
 
-    ``api_key_env`` names the environment variable that holds its key; none means no key.
+    ``api_key_env`` names the environment variable that holds its key; none means no key. With
+    ``stream``, answers to agents are asked for as streams, so that those who watch an execution
+    see them grow.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class ProviderSettings(BaseModel):
     api_key_env: str | None = None
     timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 300.0
     headers: dict[str, str] = Field(default_factory=dict)
+    stream: bool = True
 
 
 class ModelSettings(BaseModel):

@@ -37,12 +37,12 @@ from msgspec.structs import replace
 
 from omium.errors import Conflict, InputError
 from omium.frameworks.loop_thread import LoopThread
-from omium.storage.blobs import S3Options, open_object_store
+from omium.storage.blobs import S3Options
+from omium.storage.local_threads import LocalThreads, open_threads
 from omium.storage.threads import (
     CheckpointName,
     CheckpointRecord,
     History,
-    ObjectThreads,
     ThreadStore,
     Value,
     Write,
@@ -63,8 +63,9 @@ class OmiumSaver(BaseCheckpointSaver[int]):
     """Checkpoints of LangGraph threads at a URL: ``memory://``, a directory, or S3.
 
     A put that has returned is durable. A checkpoint is stored after all writes of its parent
-    that are under way, so that no step is seen to have begun before the one it builds on is
-    on record. Several processes may share a store; one at a time may run a given thread.
+    that are under way, or with them, so that no step is seen to have begun before the one it
+    builds on is on record. Several processes may share a store; one at a time may run a given
+    thread. In a directory both are one commit, with one fsync.
 
     The blocking methods may be called from any thread, one with a running event loop included.
     All raise ``BlobStoreError`` when a remote store fails (a retry makes sense), ``StorageFull``
@@ -90,8 +91,10 @@ class OmiumSaver(BaseCheckpointSaver[int]):
             serde=serde or JsonPlusSerializer(allowed_msgpack_modules=tuple(allow) or None)
         )
         if isinstance(store, str):
-            store = ObjectThreads(open_object_store(store, s3=s3), tenant=tenant)
+            store = open_threads(store, tenant=tenant, s3=s3)
         self._store = store
+        # Blocking callers go to a local disk directly, and by way of a loop elsewhere.
+        self._disk = store if isinstance(store, LocalThreads) else None
         self._under_way: dict[_Place, set[concurrent.futures.Future[None]]] = {}
         self._lock = threading.Lock()
 
@@ -104,26 +107,16 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        thread, ns, parent = _place(config)
-        # LangGraph does not wait for these, whatever the durability.
-        with self._lock:
-            flights = tuple(self._under_way.get((thread, ns, parent or ""), ()))
-        for flight in flights:
-            await asyncio.wrap_future(flight)
-        rest: dict[str, Any] = dict(checkpoint)
-        values: dict[str, Any] = rest.pop("channel_values")
-        await self._store.put_checkpoint(
-            CheckpointRecord(
-                thread=thread,
-                ns=ns,
-                id=checkpoint["id"],
-                parent=parent,
-                checkpoint=self._dumped(rest),
-                metadata=self._dumped(get_checkpoint_metadata(config, metadata)),
-                values={name: self._dumped(value) for name, value in values.items()},
-            )
-        )
-        return _config(thread, ns, checkpoint["id"])
+        record = self._record(config, checkpoint, metadata)
+        if not self._store.ordered:
+            # LangGraph does not wait for these, whatever the durability.
+            with self._lock:
+                place = record.thread, record.ns, record.parent or ""
+                flights = tuple(self._under_way.get(place, ()))
+            for flight in flights:
+                await asyncio.wrap_future(flight)
+        await self._store.put_checkpoint(record)
+        return _config(record.thread, record.ns, record.id)
 
     async def aput_writes(
         self,
@@ -132,27 +125,47 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         task_id: str,
         task_path: str = "",
     ) -> None:
+        record = self._writes_record(config, writes, task_id, task_path)
+        with self._flight((record.thread, record.ns, record.checkpoint)):
+            await self._store.put_writes(record)
+
+    def _record(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+    ) -> CheckpointRecord:
+        thread, ns, parent = _place(config)
+        rest: dict[str, Any] = dict(checkpoint)
+        values: dict[str, Any] = rest.pop("channel_values")
+        return CheckpointRecord(
+            thread=thread,
+            ns=ns,
+            id=checkpoint["id"],
+            parent=parent,
+            checkpoint=self._dumped(rest),
+            metadata=self._dumped(get_checkpoint_metadata(config, metadata)),
+            values={name: self._dumped(value) for name, value in values.items()},
+        )
+
+    def _writes_record(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task: str, path: str
+    ) -> WritesRecord:
         thread, ns, checkpoint = _place(config)
         if checkpoint is None:
             raise InputError("writes belong to a checkpoint, and the config names none")
-        with self._flight((thread, ns, checkpoint)):
-            await self._store.put_writes(
-                WritesRecord(
-                    thread=thread,
-                    ns=ns,
-                    checkpoint=checkpoint,
-                    writes=tuple(
-                        Write(
-                            task=task_id,
-                            path=task_path,
-                            slot=WRITES_IDX_MAP.get(channel, position),
-                            channel=channel,
-                            value=self._dumped(value),
-                        )
-                        for position, (channel, value) in enumerate(writes)
-                    ),
+        return WritesRecord(
+            thread=thread,
+            ns=ns,
+            checkpoint=checkpoint,
+            writes=tuple(
+                Write(
+                    task=task,
+                    path=path,
+                    slot=WRITES_IDX_MAP.get(channel, position),
+                    channel=channel,
+                    value=self._dumped(value),
                 )
-            )
+                for position, (channel, value) in enumerate(writes)
+            ),
+        )
 
     @contextmanager
     def _flight(self, place: _Place) -> Iterator[None]:
@@ -411,7 +424,11 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return _LOOP.wait(self.aput(config, checkpoint, metadata, new_versions))
+        if self._disk is None:
+            return _LOOP.wait(self.aput(config, checkpoint, metadata, new_versions))
+        record = self._record(config, checkpoint, metadata)
+        self._disk.put_checkpoint_now(record)
+        return _config(record.thread, record.ns, record.id)
 
     def put_writes(
         self,
@@ -420,7 +437,10 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        _LOOP.wait(self.aput_writes(config, writes, task_id, task_path))
+        if self._disk is None:
+            _LOOP.wait(self.aput_writes(config, writes, task_id, task_path))
+            return
+        self._disk.put_writes_now(self._writes_record(config, writes, task_id, task_path))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return _LOOP.wait(self.aget_tuple(config))

@@ -38,7 +38,8 @@ class Provider:
     ``base_url`` is what precedes ``/chat/completions``. ``api_key_env`` names the environment
     variable that the key comes from, for messages: with it set and no key, the provider cannot
     be used. ``timeout_s`` bounds one whole call, a stream included. ``headers`` go with every
-    request. Keys and headers stay out of ``repr``.
+    request. With ``stream``, agents' calls are asked for as streams whatever the agent asked for,
+    so that those who watch see answers grow. Keys and headers stay out of ``repr``.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Provider:
     api_key_env: str | None = None
     timeout_s: float = TIMEOUT_S
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stream: bool = True
 
     def __post_init__(self) -> None:
         if not _is_base_url(self.base_url):

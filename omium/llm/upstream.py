@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -23,11 +23,20 @@ import httpx
 
 from omium.errors import InputError, ModelRefused, ModelUnreachable, ProtocolError
 from omium.llm.providers import Provider
-from omium.llm.wire import JsonObject, SseDecoder, error_message, read_json
+from omium.llm.wire import (
+    JsonObject,
+    SseDecoder,
+    chunks_of,
+    error_message,
+    merge_chunks,
+    read_json,
+    usage_of,
+)
 
 CONNECT_TIMEOUT_S = 10.0
 RESPONSE_BYTES_MAX = 32 << 20
 CONNECTIONS_MAX = 256
+UNSTREAMED_MAX = 1_024
 _DRAIN_S = 1.0
 _ERROR_BYTES_MAX = 64 << 10
 _REASON_CHARS_MAX = 500
@@ -63,6 +72,7 @@ class Upstream:
             transport=transport,
         )
         self._url = f"{provider.base_url.rstrip('/')}/chat/completions"
+        self._unstreamed: set[str] = set()
 
     async def complete(
         self, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
@@ -81,10 +91,7 @@ class Upstream:
             async with aclosing(self._blocks(response, name, deadline_s)) as blocks:
                 async for block in blocks:
                     data += block
-        completion = _parse(bytes(data), name)
-        if not isinstance(completion.get("choices"), list):
-            raise ModelUnreachable(name, _clip(f"the answer holds no choices: {bytes(data)!r}"))
-        return completion
+        return _completion(bytes(data), name)
 
     async def stream(
         self, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
@@ -92,7 +99,8 @@ class Upstream:
         """The chunks that answer the request ``body``, whose ``stream`` is switched on.
 
         Ends only after the provider said that the stream is complete (``[DONE]``); one that
-        breaks off before raises ModelUnreachable after the chunks that did arrive. The whole
+        breaks off before raises ModelUnreachable after the chunks that did arrive. A whole answer
+        from a provider that knows no streams comes in chunks as well. The whole
         stream takes at most the provider's ``timeout_s``. Close the generator (``aclose``) when
         leaving it early. Raises ModelUnreachable and ModelRefused.
         """
@@ -104,6 +112,11 @@ class Upstream:
             self._opened(request, headers, name, deadline_s) as response,
             aclosing(self._blocks(response, name, deadline_s)) as blocks,
         ):
+            if response.headers.get("content-type", "").startswith("application/json"):
+                whole = _completion(b"".join([block async for block in blocks]), name)
+                for chunk in chunks_of(whole, include_usage=True):
+                    yield chunk
+                return
             async for block in blocks:
                 try:
                     events = decoder.feed(block)
@@ -115,6 +128,43 @@ class Upstream:
                         return
                     yield _chunk(event, name)
             raise ModelUnreachable(name, "the stream broke off before its end")
+
+    async def gather(
+        self, body: Mapping[str, Any], see: Callable[[JsonObject], None]
+    ) -> JsonObject:
+        """The same as ``complete``, asked for as a stream, whose chunks ``see`` is shown as they
+        come.
+
+        Whole answers are asked for where the provider is set so, where no stream carries what
+        is asked for, and from a model that has refused a stream or has left the usage out.
+        """
+        model = str(body.get("model", ""))
+        if not self.provider.stream or model in self._unstreamed or _is_spoken(body):
+            return await self.complete(body)
+        chunks: list[JsonObject] = []
+        try:
+            request = {**body, "stream_options": {"include_usage": True}}
+            async with aclosing(self.stream(request)) as stream:
+                async for chunk in stream:
+                    chunks.append(chunk)
+                    see(chunk)
+            completion = merge_chunks(chunks)
+        except ModelRefused as refusal:
+            # As from OpenAI to organisations that it has not verified, and from servers that do
+            # not know ``stream_options``: nothing was answered, and nothing paid for, yet.
+            if chunks or refusal.status not in (400, 422) or "stream" not in refusal.reason:
+                raise
+            self._ask_for_whole(model)
+            return await self.complete(body)
+        except ProtocolError as error:
+            raise ModelUnreachable(self._name_of(body), _clip(str(error))) from error
+        if usage_of(completion) is None:
+            self._ask_for_whole(model)
+        return completion
+
+    def _ask_for_whole(self, model: str) -> None:
+        if len(self._unstreamed) < UNSTREAMED_MAX:
+            self._unstreamed.add(model)
 
     async def close(self) -> None:
         """Closes every connection. The object cannot be used afterwards."""
@@ -238,6 +288,18 @@ def _chunk(event: bytes, name: str) -> JsonObject:
     if isinstance(code, int) and 400 <= code < 500:
         raise ModelRefused(name, code, _clip(reason))
     raise ModelUnreachable(name, _clip(f"error within the stream: {reason}"))
+
+
+def _completion(data: bytes, name: str) -> JsonObject:
+    completion = _parse(data, name)
+    if not isinstance(completion.get("choices"), list):
+        raise ModelUnreachable(name, _clip(f"the answer holds no choices: {data!r}"))
+    return completion
+
+
+def _is_spoken(body: Mapping[str, Any]) -> bool:
+    """Whether sound is asked for, most formats of which come in no stream."""
+    return "audio" in (body.get("modalities") or ())
 
 
 def _parse(data: bytes, name: str) -> JsonObject:

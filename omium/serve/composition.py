@@ -192,6 +192,7 @@ def router_settings(settings: Settings) -> RouterSettings:
             api_key_env=provider.api_key_env,
             timeout_s=provider.timeout_s,
             headers=provider.headers,
+            stream=provider.stream,
         )
     return RouterSettings(
         providers=providers,

@@ -63,7 +63,8 @@ def edge_environment(directory: Path) -> dict[str, str]:
 
 
 def _launcher(directory: Path) -> Path:
-    """A program that is HAProxy, and ends with whoever started it."""
+    """A program that is HAProxy, ends with whoever started it, and shows its pages to this
+    machine alone."""
     tether = Path(__file__).with_name("tether.py")
     words = shlex.join([sys.executable, "-IS", str(tether), _haproxy()])
     launcher = directory / LAUNCHER_NAME

@@ -214,7 +214,9 @@ class Pilot:
             completion = await upstream.complete(guided_request(request, forced))
             return as_tool_call(completion, forced, route.name), route.name
         if not body.get("stream"):
-            return await upstream.complete(request), route.name
+            if deltas is None:
+                return await upstream.complete(request), route.name
+            return await upstream.gather(request, deltas.see), route.name
         options = body.get("stream_options") or {}
         request["stream_options"] = {**options, "include_usage": True}
         chunks: list[dict[str, Any]] = []

@@ -20,6 +20,7 @@ import json
 import logging
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,19 +252,28 @@ def open_object_store(url: str, *, s3: S3Options | None = None) -> ObjectStore:
     options = s3 or S3Options()
     if not url:
         raise ConfigError("the blob store's URL is empty")
-    if "://" not in url:
-        return LocalObjectStore(Path(url))
+    directory = local_directory(url)
+    if directory is not None:
+        return LocalObjectStore(directory)
     parts = urlsplit(url)
     match parts.scheme:
         case "memory" if not parts.netloc and parts.path in ("", "/"):
             return ObstoreObjectStore(MemoryStore())
-        case "file" if parts.netloc in ("", "localhost") and parts.path:
-            return LocalObjectStore(Path(unquote(parts.path)))
         case "s3" if parts.netloc:
             return ObstoreObjectStore(_s3_store(parts.netloc, parts.path.strip("/"), options))
     raise ConfigError(
         f"blob store {url!r}: expected memory://, file:///directory, a path, or s3://bucket/prefix"
     )
+
+
+def local_directory(url: str) -> Path | None:
+    """The directory that ``url`` names; None for any other kind of URL."""
+    if "://" not in url:
+        return Path(url) if url else None
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return Path(unquote(parts.path))
+    return None
 
 
 # ---------------------------------------------------------------- names and the packed form
@@ -294,7 +304,7 @@ def pack(data: bytes, compression_level: int) -> tuple[BlobRef, bytes]:
     """The name of ``data`` and the form in which it is stored."""
     digest = hashlib.sha256(data)
     codec, payload = _RAW, data
-    compressed = zstandard.ZstdCompressor(level=compression_level).compress(data)
+    compressed = _compressor(compression_level).compress(data)
     if len(compressed) < len(data):
         codec, payload = _ZSTD, compressed
     header = _HEADER.pack(
@@ -302,6 +312,17 @@ def pack(data: bytes, compression_level: int) -> tuple[BlobRef, bytes]:
     )
     ref = BlobRef(digest=f"sha256:{digest.hexdigest()}", size=len(data))
     return ref, b"".join((header, _CRC.pack(zlib.crc32(header)), payload))
+
+
+_compressors = threading.local()
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    """One for each thread and level: making one takes as long as compressing a kilobyte."""
+    made: dict[int, zstandard.ZstdCompressor] = _compressors.__dict__.setdefault("made", {})
+    if level not in made:
+        made[level] = zstandard.ZstdCompressor(level=level)
+    return made[level]
 
 
 def ref_in(body: bytes) -> BlobRef:

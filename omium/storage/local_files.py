@@ -38,7 +38,7 @@ class LocalObjectStore:
         self._root = root.absolute()
         self._on_disk: set[Path] = set()
         with _writing(self._root):
-            _make_root(self._root)
+            make_root(self._root)
             (self._root / _TEMPORARY).mkdir(mode=0o700, exist_ok=True)
             _sweep(self._root / _TEMPORARY)
 
@@ -126,7 +126,7 @@ class LocalObjectStore:
             self._on_disk.add(path)
 
 
-def _make_root(root: Path) -> None:
+def make_root(root: Path) -> None:
     missing: list[Path] = []
     path = root
     while not path.exists():

@@ -22,6 +22,8 @@ import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -120,6 +122,12 @@ class CheckpointName(msgspec.Struct, frozen=True):
 class ThreadStore(Protocol):
     """Where a checkpointer's records lie. A write that has returned is durable."""
 
+    @property
+    def ordered(self) -> bool:
+        """Whether no record is ever on disk without those that were handed over before it. Else
+        a caller has to wait for these first."""
+        ...
+
     async def put_checkpoint(self, record: CheckpointRecord) -> None:
         """Store a checkpoint, in place of one of the same id."""
         ...
@@ -154,6 +162,8 @@ class ThreadStore(Protocol):
 
 class MemoryThreads:
     """A ``ThreadStore`` in memory. ``checkpoints`` and ``pending`` are all that there is."""
+
+    ordered = False
 
     def __init__(self) -> None:
         self.checkpoints: dict[CheckpointName, CheckpointRecord] = {}
@@ -206,9 +216,20 @@ def _plain_name(thread: str, ns: str, checkpoint: str) -> CheckpointName:
 _Record = TypeVar("_Record", CheckpointRecord, WritesRecord)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A record as objects: first ``parts``, by key, which it names, then itself."""
+
+    parts: dict[str, bytes]
+    key: str
+    body: bytes
+
+
 class ObjectThreads:
     """A ``ThreadStore`` in an object store. Methods raise what the object store raises,
     ``InputError`` for an id that is too long, and ``CorruptBlob`` for damaged records."""
+
+    ordered = False
 
     def __init__(self, objects: ObjectStore, *, tenant: str, clock: Clock | None = None) -> None:
         self._objects = objects
@@ -218,15 +239,26 @@ class ObjectThreads:
         self._stored: dict[str, None] = {}
 
     async def put_checkpoint(self, record: CheckpointRecord) -> None:
-        values = await self._parted(record.thread, record.values)
-        folder = self._folder(record.thread, record.ns)
-        key = f"{folder}/c/{_file_name(record.id)}"
-        await self._put(key, replace(record, values=values))
+        await self._store(self._packed_checkpoint(record))
 
     async def put_writes(self, record: WritesRecord) -> None:
+        await self._store(self._packed_writes(record))
+
+    async def _store(self, packed: Packed) -> None:
+        """Store the objects of a record, in an order that never leaves it without its parts."""
+        await _gathered([self._put_part(key, part) for key, part in packed.parts.items()])
+        await self._objects.replace(packed.key, packed.body)
+
+    def _packed_checkpoint(self, record: CheckpointRecord) -> Packed:
+        values, parts = self._parted(record.thread, record.values)
+        folder = self._folder(record.thread, record.ns)
+        key = f"{folder}/c/{_file_name(record.id)}"
+        return Packed(parts, key, _packed(replace(record, values=values)))
+
+    def _packed_writes(self, record: WritesRecord) -> Packed:
         # Later than anything seen, on whatever machine it was written, and whatever its clock.
         self._order = max(self._order + 1, self._clock.now_ms())
-        values = await self._parted(
+        values, parts = self._parted(
             record.thread, {str(n): write.value for n, write in enumerate(record.writes)}
         )
         writes = tuple(
@@ -235,7 +267,7 @@ class ObjectThreads:
         folder = self._folder(record.thread, record.ns)
         name = f"{self._order:016d}-{secrets.token_hex(6)}"
         key = f"{folder}/w/{_file_name(record.checkpoint)}/{name}"
-        await self._put(key, replace(record, writes=writes, order=self._order))
+        return Packed(parts, key, _packed(replace(record, writes=writes, order=self._order)))
 
     async def names(self, thread: str | None = None, ns: str | None = None) -> list[CheckpointName]:
         folder = self._root
@@ -302,16 +334,12 @@ class ObjectThreads:
     # ------------------------------------------------------------------ keys
 
     def _thread(self, thread: str) -> str:
-        return f"{self._root}/{_digest(thread.encode())}"
+        return f"{self._root}/{_name_digest(thread)}"
 
     def _folder(self, thread: str, ns: str) -> str:
-        return f"{self._thread(thread)}/{_digest(ns.encode()) if ns else 'root'}"
+        return f"{self._thread(thread)}/{_name_digest(ns) if ns else 'root'}"
 
     # ------------------------------------------------------------------ objects
-
-    async def _put(self, key: str, record: CheckpointRecord | WritesRecord) -> None:
-        _, body = pack(msgspec.msgpack.encode(record), COMPRESSION_LEVEL)
-        await self._objects.replace(key, body)
 
     async def _get(self, key: str, kind: type[_Record]) -> _Record | None:
         body = await self._objects.read(key, bytes_max=BLOB_BYTES_MAX)
@@ -324,8 +352,12 @@ class ObjectThreads:
 
     # ------------------------------------------------------------------ large values
 
-    async def _parted(self, thread: str, values: Mapping[str, Value]) -> dict[str, Value]:
-        """The values as records keep them, the parts of large ones stored."""
+    def _parted(
+        self, thread: str, values: Mapping[str, Value]
+    ) -> tuple[dict[str, Value], dict[str, bytes]]:
+        """The values as records keep them, and by key the parts of large ones that may not be
+        stored yet."""
+        folder = self._thread(thread)
         new: dict[str, bytes] = {}
         parted: dict[str, Value] = {}
         for name, value in values.items():
@@ -336,22 +368,25 @@ class ObjectThreads:
             parts = [value.data[start : start + PART_BYTES] for start in cut]
             digests = tuple(_digest(part) for part in parts)
             parted[name] = replace(value, data=value.data[:HEAD_BYTES], parts=digests)
-            new.update(zip(digests, parts, strict=True))
-        folder = self._thread(thread)
-        await _gathered([self._put_part(f"{folder}/v/{name}", new[name]) for name in new])
-        return parted
+            for digest, part in zip(digests, parts, strict=True):
+                key = f"{folder}/v/{digest}"
+                if key not in self._stored:
+                    new[key] = part
+        return parted, new
 
     async def _put_part(self, key: str, part: bytes) -> None:
-        if key in self._stored:
-            return
         _, body = pack(part, COMPRESSION_LEVEL)
         taken = not await self._objects.put_new(key, body)
         # No writer leaves half of one behind, but a disk may.
         if taken and await self._objects.size(key) != len(body):
             await self._objects.replace(key, body)
+        self._remember((key,))
+
+    def _remember(self, keys: Iterable[str]) -> None:
+        """These parts are stored."""
         if len(self._stored) >= PARTS_REMEMBERED_MAX:
             self._stored.clear()
-        self._stored[key] = None
+        self._stored.update(dict.fromkeys(keys))
 
     async def _whole(self, thread: str, values: Mapping[str, Value]) -> dict[str, Value]:
         """The inverse of ``_parted``."""
@@ -381,6 +416,11 @@ class ObjectThreads:
         return content
 
 
+def _packed(record: CheckpointRecord | WritesRecord) -> bytes:
+    _, body = pack(msgspec.msgpack.encode(record), COMPRESSION_LEVEL)
+    return body
+
+
 def _joined(value: Value, parts: Mapping[str, bytes]) -> Value:
     if not value.parts:
         return value
@@ -392,6 +432,11 @@ def _joined(value: Value, parts: Mapping[str, bytes]) -> Value:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache(maxsize=1_024)
+def _name_digest(name: str) -> str:
+    return _digest(name.encode())
 
 
 def _file_name(identifier: str) -> str:

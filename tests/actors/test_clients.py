@@ -199,13 +199,14 @@ async def test_executions_are_listed_by_what_they_are(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ live
 
 
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 async def test_pieces_of_an_answer_come_before_the_entry_that_supersedes_them(
-    tmp_path: Path,
+    tmp_path: Path, streamed: bool
 ) -> None:
     answer = Answer(content="a b c d e f g h", chunks=8, chunk_delay_s=0.03)
     async with stage(tmp_path, [Rule(answer=answer)]) as s:
         with gate() as held:
-            execution_id = await s.do({"hold": held.name}, {"ask": "x", "stream": True})
+            execution_id = await s.do({"hold": held.name}, {"ask": "x", "stream": streamed})
             await held.reached()
             news: list[News] = []
 

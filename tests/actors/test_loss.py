@@ -506,7 +506,7 @@ async def test_a_gateway_lost_in_mid_stream_costs_an_attempt_and_no_execution(
     tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     slow = Answer(content="one two three four", chunk_delay_s=60)
-    quick = Rule(when=When(stream=False), answer=Answer(content="first"))
+    quick = Rule(when=When(contains="x"), answer=Answer(content="first"))
     first_piece = Answer(content="one two", chunks=2)
     rules = [quick, Rule(answer=slow, times=1), Rule(answer=first_piece)]
     async with stage(tmp_path, rules) as s:

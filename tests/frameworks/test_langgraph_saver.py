@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 import string
 import sys
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from omium.errors import ConfigError, Conflict, CorruptBlob, InputError
+from omium.storage.sqlite_objects import FILE_NAME
 from omium.storage.threads import CheckpointRecord, MemoryThreads, WritesRecord
 
 pytestmark = [pytest.mark.langgraph, pytest.mark.xdist_group("langgraph")]
@@ -30,8 +33,18 @@ def saver(request: pytest.FixtureRequest, g: Any, tmp_path: Path) -> Any:
     return g.OmiumSaver("memory://" if request.param == "memory" else str(tmp_path / "store"))
 
 
-def stored_files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
+def database(directory: Path) -> Path:
+    """The file in which a directory's checkpoints are, all that was committed written into it."""
+    path = directory / FILE_NAME
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+def files_in(directory: Path) -> set[str]:
+    """Those that SQLite keeps beside the database have its name and a suffix."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path.relative_to(directory)).partition("-")[0] for path in files}
 
 
 # ---------------------------------------------------------------------- usage
@@ -166,9 +179,12 @@ async def test_nothing_of_a_deleted_thread_is_left(g: Any, tmp_path: Path) -> No
     saver = g.OmiumSaver(str(tmp_path))
     parts = ["".join(random.choices(string.printable, k=40_000)) for _ in range(3)]
     await g.growing(saver, parts).ainvoke({"parts": []}, g.thread(), durability="sync")
-    assert stored_files(tmp_path)
+    assert database(tmp_path).stat().st_size > 100_000
     await saver.adelete_thread("t")
-    assert stored_files(tmp_path) == []
+    # Neither in a row nor in a page that no row uses any more.
+    assert database(tmp_path).stat().st_size < 32_000
+    with closing(sqlite3.connect(database(tmp_path))) as connection:
+        assert connection.execute("SELECT * FROM objects").fetchall() == []
 
 
 # ---------------------------------------------------------------------- large states
@@ -180,7 +196,7 @@ async def test_a_growing_state_is_not_stored_anew_in_each_step(g: Any, tmp_path:
     graph = g.growing(saver, parts)
     config = {**g.thread(), "recursion_limit": 100}
     await graph.ainvoke({"parts": []}, config, durability="sync")
-    size = sum(path.stat().st_size for path in stored_files(tmp_path))
+    size = database(tmp_path).stat().st_size
     whole = sum(len("".join(parts[:n])) for n in range(len(parts)))
     assert size < whole / 5
     again = g.growing(g.OmiumSaver(str(tmp_path)), parts)
@@ -190,8 +206,7 @@ async def test_a_growing_state_is_not_stored_anew_in_each_step(g: Any, tmp_path:
     # Pruning removes what only the checkpoints before had used.
     await saver.aprune(["t"])
     assert (await again.aget_state(config)).values["parts"] == parts
-    kept = sum(path.stat().st_size for path in stored_files(tmp_path))
-    assert kept < size / 2
+    assert database(tmp_path).stat().st_size < size / 2
 
 
 # ---------------------------------------------------------------------- order
@@ -286,10 +301,10 @@ async def test_no_type_is_built_that_was_not_allowed(
 async def test_damage_is_named(g: Any, tmp_path: Path) -> None:
     saver = g.OmiumSaver(str(tmp_path))
     await g.counting(saver).ainvoke({"n": 0, "log": []}, g.thread(), durability="sync")
-    for path in stored_files(tmp_path):
-        body = bytearray(path.read_bytes())
-        body[-1] ^= 1
-        path.write_bytes(body)
+    with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
+        for key, body in connection.execute("SELECT key, body FROM objects").fetchall():
+            body = body[:-1] + bytes([body[-1] ^ 1])
+            connection.execute("UPDATE objects SET body = ? WHERE key = ?", (body, key))
     with pytest.raises(CorruptBlob):
         await saver.aget_tuple(g.thread())
 
@@ -307,7 +322,7 @@ async def test_any_id_is_a_name_and_no_path(g: Any, tmp_path: Path, name: str) -
     found = await saver.aget_tuple(config)
     assert found.config == stored and found.pending_writes == [(name, "x", 2)]
     assert [t.config async for t in saver.alist(None)] == [stored]
-    assert {path.relative_to(tmp_path).parts[0] for path in stored_files(tmp_path)} == {"in"}
+    assert files_in(tmp_path) == {f"in/{FILE_NAME}"}
 
 
 async def test_tenants_share_a_store_and_nothing_else(g: Any, tmp_path: Path) -> None:

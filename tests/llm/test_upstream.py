@@ -14,7 +14,15 @@ from omium.errors import InputError, ModelRefused, ModelUnreachable
 from omium.llm.providers import Provider
 from omium.llm.upstream import Upstream
 from omium.llm.wire import merge_chunks, usage_of
-from omium.testing.scripted import Answer, ErrorAnswer, Rule, Script, ScriptedProvider, When
+from omium.testing.scripted import (
+    Answer,
+    ErrorAnswer,
+    Rule,
+    Script,
+    ScriptedProvider,
+    ToolCall,
+    When,
+)
 
 ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 BASE_URL = "http://provider.invalid/v1"
@@ -318,3 +326,141 @@ async def test_a_request_that_is_not_json_is_the_callers_mistake() -> None:
     async with _upstream(lambda _: httpx.Response(200)) as upstream:
         with pytest.raises(InputError, match="cannot be written as JSON"):
             await upstream.complete({**ASK, "x": float("nan")})
+
+
+# ------------------------------------------------------------------ gathered from streams
+
+SCHEMA = {"type": "object", "properties": {"apr": {"type": "number", "minimum": 2}}}
+GUIDED = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": SCHEMA}}
+TOOL = {"type": "function", "function": {"name": "rate", "parameters": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [
+        (Answer(content="one two three four", prompt_tokens=7, completion_tokens=4), {}),
+        (Answer(content=""), {"n": 2}),
+        (Answer(auto=True), {"response_format": GUIDED}),
+        (Answer(content="cut", finish_reason="length"), {"max_tokens": 1, "stream": None}),
+        (
+            Answer(
+                tool_calls=(
+                    ToolCall(name="rate", arguments={"apr": 5.5}, id="call_1"),
+                    ToolCall(name="rate", arguments="{not JSON", id="call_2"),
+                )
+            ),
+            {"tools": [TOOL], "tool_choice": "auto"},
+        ),
+    ],
+    ids=["text", "nothing", "guided", "cut off", "tools"],
+)
+async def test_a_gathered_answer_is_the_whole_one(answer: Answer, more: dict[str, Any]) -> None:
+    seen: list[dict[str, Any]] = []
+    async with (
+        ScriptedProvider([Rule(answer=answer)]) as provider,
+        Upstream(_provider(provider.base_url)) as upstream,
+    ):
+        whole = await upstream.complete({**ASK, **more})
+        gathered = await upstream.gather({**ASK, **more}, seen.append)
+        assert {**gathered, "id": 0} == {**whole, "id": 0}
+        assert usage_of(gathered) is not None
+        assert len(seen) > 2
+        assert [call.stream for call in provider.calls] == [False, True]
+
+
+async def test_where_no_stream_may_be_asked_for_whole_answers_are() -> None:
+    async with ScriptedProvider() as provider:
+        async with Upstream(_provider(provider.base_url, stream=False)) as upstream:
+            await upstream.gather(ASK, _never)
+        async with Upstream(_provider(provider.base_url)) as upstream:
+            await upstream.gather({**ASK, "modalities": ["text", "audio"]}, _never)
+        assert [call.stream for call in provider.calls] == [False, False]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_model_that_refuses_streams_is_asked_for_whole_answers(status: int) -> None:
+    refusal = ErrorAnswer(status=status, message="must be verified to stream this model")
+    rules = [Rule(when=When(stream=True, model="m"), answer=Answer(error=refusal))]
+    async with (
+        ScriptedProvider(rules) as provider,
+        Upstream(_provider(provider.base_url)) as upstream,
+    ):
+        for _ in range(2):
+            assert (await upstream.gather(ASK, _never))["choices"]
+        await upstream.gather({**ASK, "model": "other"}, _forgotten)
+        assert [call.stream for call in provider.calls] == [True, False, False, True]
+
+
+async def test_any_other_refusal_is_one_and_asked_for_once() -> None:
+    for status, message in ((400, "too long"), (401, "no key to stream with"), (429, "stream on")):
+        rule = Rule(answer=Answer(error=ErrorAnswer(status=status, message=message)))
+        async with (
+            ScriptedProvider([rule]) as provider,
+            Upstream(_provider(provider.base_url)) as upstream,
+        ):
+            with pytest.raises(ModelRefused, match=message):
+                await upstream.gather(ASK, _never)
+            assert provider.received == 1
+
+
+async def test_a_provider_that_answers_a_stream_whole_is_understood() -> None:
+    completion = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "one two"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    }
+    seen: list[dict[str, Any]] = []
+    async with _upstream(lambda _: httpx.Response(200, json=completion)) as upstream:
+        assert await upstream.gather(ASK, seen.append) == completion
+    assert len(seen) > 2
+    async with _upstream(lambda _: httpx.Response(200, json={"choices": None})) as upstream:
+        with pytest.raises(ModelUnreachable, match="no choices"):
+            await upstream.gather(ASK, _never)
+
+
+async def test_a_model_that_leaves_the_usage_out_of_streams_is_asked_for_whole_answers() -> None:
+    asked: list[bool] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["stream"])
+        chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}]}
+        if asked[-1]:
+            events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+            return httpx.Response(200, text=events, headers={"content-type": "text/event-stream"})
+        return httpx.Response(200, json={"choices": []})
+
+    async with _upstream(respond) as upstream:
+        await upstream.gather(ASK, _forgotten)
+        await upstream.gather(ASK, _never)
+    assert asked == [True, False]
+
+
+async def test_a_stream_that_breaks_off_is_no_answer() -> None:
+    for answer in (
+        Answer(content="x" * 100, drop_after_chunks=2),
+        Answer(content="x" * 100, malformed=True),
+    ):
+        async with (
+            ScriptedProvider([Rule(answer=answer)]) as provider,
+            Upstream(_provider(provider.base_url)) as upstream,
+        ):
+            with pytest.raises(ModelUnreachable):
+                await upstream.gather(ASK, _forgotten)
+            assert provider.received == 1
+
+
+def _never(chunk: dict[str, Any]) -> None:
+    raise AssertionError(f"nobody asked for a stream: {chunk}")
+
+
+def _forgotten(_: dict[str, Any]) -> None:
+    pass

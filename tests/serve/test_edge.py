@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -68,37 +69,55 @@ def test_an_identity_or_pepper_that_is_spoilt_is_named(tmp_path: Path) -> None:
         pepper_of(tmp_path)
 
 
+@contextmanager
+def child_of_another(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A process that starts ``command``, and the one that it starts."""
+    program = (
+        "import subprocess, sys, time; "
+        "print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, *command], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    try:
+        yield parent, child
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
 def test_the_proxy_is_haproxy_and_ends_with_whoever_started_it(tmp_path: Path) -> None:
     launcher = edge_environment(tmp_path)[BINARY]
     said = subprocess.run([launcher, "-v"], capture_output=True, text=True, check=True)
     assert "HAProxy version" in said.stdout
 
     config = tmp_path / "haproxy.cfg"
-    (port,) = free_ports(1)
+    port, figures, statistics = free_ports(3)
     config.write_text(
         "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
-        f"frontend one\n bind 127.0.0.1:{port}\n"
+        f"frontend one\n bind 0.0.0.0:{port}\n"
+        f"frontend two\n    bind :{figures}\nlisten three\n  bind *:{statistics}\n"
     )
-    # A parent that starts it, says so, and is killed.
-    program = (
-        "import subprocess, sys, time; "
-        "print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program, launcher, "-db", "-f", str(config)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert parent.stdout is not None
-    proxy = psutil.Process(int(parent.stdout.readline()))
-    try:
-        wait_for(lambda: listens("127.0.0.1", port), "the proxy does not listen")
+    with child_of_another([launcher, "-db", "-f", str(config)]) as (parent, proxy):
+        wait_for(lambda: listens("127.0.0.1", statistics), "the proxy does not listen")
+        # What Serve has listen everywhere by itself is for this machine; what is asked for stays.
+        heard = {one.laddr.port: one.laddr.ip for one in proxy.net_connections("inet")}
+        assert heard == {port: "0.0.0.0", figures: "127.0.0.1", statistics: "127.0.0.1"}
         parent.kill()
         parent.wait()
         wait_for(lambda: not listens("127.0.0.1", port), "the proxy outlives its parent")
-    finally:
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
-        with suppress(psutil.NoSuchProcess):
-            proxy.kill()
+
+
+def test_serve_writes_the_addresses_that_are_narrowed() -> None:
+    spec = find_spec("ray")
+    assert spec is not None and spec.origin is not None
+    private = Path(spec.origin).parent / "serve" / "_private"
+    template = (private / "haproxy_templates.py").read_text()
+    binds = [line.strip() for line in template.splitlines() if line.strip().startswith("bind ")]
+    wide = [bind for bind in binds if bind.startswith(("bind *:", "bind :"))]
+    assert sorted(wide) == ["bind *:{{ config.stats_port }}", "bind :{{ config.metrics_port }}"]

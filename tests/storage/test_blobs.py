@@ -15,6 +15,7 @@ from omium.execution.blobref import BlobRef
 from omium.storage.blobs import BLOB_BYTES_MAX, BlobStore, ObstoreObjectStore, blob_key
 from omium.storage.blobs import open_blob_store as open_store
 from omium.storage.buckets import s3_client
+from omium.storage.sqlite_objects import SqliteObjects
 from omium.testing.blob_conformance import BlobBackend, BlobStoreConformance
 from omium.testing.seaweedfs import S3Server
 
@@ -52,6 +53,25 @@ class DirectoryBackend:
     async def stored(self, *, tenant: str) -> list[str]:
         paths = (self._root / tenant).rglob("*")
         return [str(path.relative_to(self._root)) for path in paths if path.is_file()]
+
+
+class FileBackend:
+    """One SQLite file, which is what keeps checkpoints on a local disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._objects = SqliteObjects(directory)
+
+    def open(self, *, blob_bytes_max: int | None = None) -> BlobStore:
+        return BlobStore(self._objects, blob_bytes_max=blob_bytes_max or BLOB_BYTES_MAX)
+
+    async def tamper(self, ref: BlobRef, *, tenant: str, change: Callable[[bytes], bytes]) -> None:
+        key = blob_key(ref, tenant=tenant)
+        body = await self._objects.read(key, bytes_max=BLOB_BYTES_MAX)
+        assert body is not None
+        await self._objects.replace(key, change(body))
+
+    async def stored(self, *, tenant: str) -> list[str]:
+        return await self._objects.keys(tenant)
 
 
 class S3Backend:
@@ -92,6 +112,12 @@ class TestDirectory(BlobStoreConformance):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> BlobBackend:
         return DirectoryBackend(tmp_path / "blobs", str(tmp_path / "blobs"))
+
+
+class TestFile(BlobStoreConformance):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> BlobBackend:
+        return FileBackend(tmp_path)
 
 
 @pytest.mark.s3

@@ -80,7 +80,7 @@ class Disk:
         file = self._files.get(name) or _File()
         grown = max(0, offset + len(data) - len(file.seen))
         limit = self.faults.bytes_max
-        if limit is not None and grown and self._used() + grown > limit:
+        if limit is not None and grown and self.used_bytes() + grown > limit:
             raise OSError(errno.ENOSPC, "no space left on the simulated disk", name)
         self._world.note(f"write {self._process.name} {name} {offset}", data)
         self._files[name] = file
@@ -116,15 +116,26 @@ class Disk:
 
         self._world.after(delay_us, f"{self._process.name} {label}", finish)
 
-    def flip_bit(self, name: str) -> None:
-        """Let one bit of a durable file rot, chosen by chance. An empty one cannot.
+    def remove(self, name: str) -> None:
+        """Remove a file, durably and at once. Raises FileNotFoundError."""
+        self._file(name)
+        self._world.note(f"remove {self._process.name} {name}")
+        del self._files[name]
 
-        Raises FileNotFoundError.
+    def used_bytes(self) -> int:
+        """How full the disk is, as ``DiskFaults.bytes_max`` counts."""
+        return sum(len(file.seen) for file in self._files.values())
+
+    def flip_bit(self, name: str, *, bytes_max: int | None = None) -> None:
+        """Let one bit of a durable file rot, chosen by chance among the first ``bytes_max`` bytes.
+
+        An empty one cannot. Raises FileNotFoundError.
         """
         file = self._file(name)
-        if not file.durable:
+        size = len(file.durable) if bytes_max is None else min(bytes_max, len(file.durable))
+        if not size:
             return
-        bit = self._random.randrange(len(file.durable) * 8)
+        bit = self._random.randrange(size * 8)
         self._world.note(f"flip {self._process.name} {name} {bit}")
         rotten = file.durable[bit // 8] ^ 1 << bit % 8
         if file.seen[bit // 8] == file.durable[bit // 8]:
@@ -135,9 +146,6 @@ class Disk:
         if name not in self._files:
             raise FileNotFoundError(errno.ENOENT, "no such file", name)
         return self._files[name]
-
-    def _used(self) -> int:
-        return sum(len(file.seen) for file in self._files.values())
 
     def _crash(self) -> None:
         for name in sorted(self._files):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from omium.errors import Conflict
@@ -32,13 +32,6 @@ class Timer:
         self.cancelled = True
 
 
-@dataclass(order=True, slots=True)
-class _Due:
-    at_us: int
-    number: int
-    timer: Timer = field(compare=False)
-
-
 class World:
     """One run. Times are integer microseconds since its start."""
 
@@ -47,7 +40,9 @@ class World:
         self.now_us = 0
         self.events = 0
         self.processes: dict[str, Process] = {}
-        self._queue: list[_Due] = []
+        self.watch: Callable[[int, str], None] | None = None
+        """Told of everything that goes into the trace, with its time: for people."""
+        self._queue: list[tuple[int, int, Timer]] = []
         self._numbers = 0
         self._trace = hashlib.sha256(str(seed).encode())
 
@@ -66,12 +61,14 @@ class World:
         """Run ``action`` in ``delay_us``, whatever becomes of any process."""
         timer = Timer(self.now_us + max(0, delay_us), label, action)
         self._numbers += 1
-        heapq.heappush(self._queue, _Due(timer.at_us, self._numbers, timer))
+        heapq.heappush(self._queue, (timer.at_us, self._numbers, timer))
         return timer
 
     def note(self, label: str, data: bytes = b"") -> None:
         """Put something into the trace hash beside the events, such as a decision."""
         self._trace.update(f"{self.now_us}\0{label}\0{len(data)}\0".encode() + data)
+        if self.watch is not None:
+            self.watch(self.now_us, label)
 
     def trace_hash(self) -> str:
         """Of all that happened so far. Equal for equal seeds and equal code."""
@@ -83,14 +80,14 @@ class World:
         Raises AssertionError after ``EVENTS_MAX`` events, naming the seed.
         """
         while self._queue:
-            due = heapq.heappop(self._queue)
-            if due.timer.cancelled:
+            at_us, _, timer = heapq.heappop(self._queue)
+            if timer.cancelled:
                 continue
             self.events += 1
             assert self.events <= EVENTS_MAX, f"seed {self.seed}: more than {EVENTS_MAX} events"
-            self.now_us = due.at_us
-            self.note(due.timer.label)
-            due.timer.action()
+            self.now_us = at_us
+            self.note(timer.label)
+            timer.action()
             return True
         return False
 
@@ -111,16 +108,16 @@ class World:
         self.now_us = max(self.now_us, until_us)
 
     def _next_us(self) -> float:
-        while self._queue and self._queue[0].timer.cancelled:
+        while self._queue and self._queue[0][2].cancelled:
             heapq.heappop(self._queue)
-        return self._queue[0].at_us if self._queue else float("inf")
+        return self._queue[0][0] if self._queue else float("inf")
 
 
 class Process:
     """Something that can crash, hang and have a wrong clock.
 
     What belongs to it (its timers, what it is sent) is lost in a crash and waits in a pause.
-    ``on_crash`` are called when it crashes: its disk loses what was not synced.
+    ``on_crash`` are called when its machine loses power: its disk loses what was not synced.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -132,6 +129,7 @@ class Process:
         self.on_crash: list[Callable[[], None]] = []
         self._clock_offset_us = 0
         self._waiting: list[Timer] = []
+        self._steps_left: int | None = None
 
     def clock_us(self) -> int:
         """Its own clock, which ``jump`` sets wrong."""
@@ -151,21 +149,46 @@ class Process:
                 return
             if self.paused:
                 self._waiting.append(timer)
-            else:
+            elif self._goes_on():
                 action()
 
         timer = self.world.after(delay_us, f"{self.name}#{incarnation} {label}", run)
         return timer
 
     def crash(self) -> None:
-        """End at once, as by SIGKILL or a power cut. Nothing happens to one that is down."""
+        """End at once, as by a power cut. Nothing happens to one that is down."""
+        if self._end("crash"):
+            for hook in self.on_crash:
+                hook()
+
+    def kill(self) -> None:
+        """End at once, as by SIGKILL: what it wrote is there, synced or not."""
+        self._end("kill")
+
+    def crash_in(self, steps: int | None) -> None:
+        """Crash in the place of the step after ``steps`` more of its own; None: do not, after all.
+
+        A step is what it does between two waits: for a timer, a message or its disk.
+        """
+        self._steps_left = steps
+
+    def _goes_on(self) -> bool:
+        if self._steps_left is None:
+            return True
+        self._steps_left -= 1
+        if self._steps_left >= 0:
+            return True
+        self.crash()
+        return False
+
+    def _end(self, how: str) -> bool:
         if not self.running:
-            return
-        self.world.note(f"crash {self.name}")
+            return False
+        self.world.note(f"{how} {self.name}")
         self.running = self.paused = False
+        self._steps_left = None
         self._waiting.clear()
-        for hook in self.on_crash:
-            hook()
+        return True
 
     def restart(self) -> None:
         """Come up again as a new incarnation. Raises Conflict where it is running."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import websockets
 
 from omium.testing.script import Answer, Rule
@@ -90,12 +91,13 @@ async def test_a_restart_of_the_coordinator_is_not_seen(tmp_path: Path) -> None:
         assert rest[-1].data == {"status": "completed"}
 
 
-async def test_pieces_of_answers_come_before_the_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+async def test_pieces_of_answers_come_before_the_answer(tmp_path: Path, streamed: bool) -> None:
     rules = [Rule(answer=Answer(content="one two three", chunks=3, chunk_delay_s=0.1))]
     async with served(tmp_path, rules) as s:
         await s.register()
         with gate() as held:
-            execution = await s.run({"hold": held.name}, {"ask": "x", "stream": True})
+            execution = await s.run({"hold": held.name}, {"ask": "x", "stream": streamed})
             async with stream(s, execution) as told:
                 await until(told, "attempt.started")
                 held.open()
