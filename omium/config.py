@@ -153,8 +153,8 @@ class Settings(BaseSettings):
     """Where pulled models are."""
 
     coordinators: int = 1
-    """How many coordinators hold the journal: 1, 3 or 5. More than half of them must be alive, and what is
-    acknowledged is on the disks of more than half."""
+    """How many coordinators hold the journal: 1, 3 or 5. More than half of them must be alive, and
+    what is acknowledged is on the disks of more than half."""
 
     blobs_url: str | None = None
     """Where large state goes: a directory or ``s3://bucket/prefix``. Default: in the data

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from omium.actors.coordinator import Coordinator
 from omium.actors.courier import WebhookSettings
 from omium.actors.faults import FaultInjector, parse_faults
-from omium.actors.group.opening import open_store
+from omium.actors.group.opening import open_store, seat_folder
 from omium.actors.group.seat import GroupSettings, Seat
 from omium.actors.link import Address
 from omium.actors.ordering import Order
@@ -32,7 +32,7 @@ from omium.clock import SystemClock
 from omium.errors import ConfigError, OmiumError
 from omium.frameworks.registry import adapter_of
 from omium.storage.blobs import BlobStore, S3Options, open_blob_store
-from omium.storage.replica import Replica
+from omium.storage.replica import FILE_NAME, Replica
 from omium.types import WorkerId
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RuntimeConfig:
     ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
     coordinator, ``api_key`` to the gateway. ``scratch_dir`` is for files that may vanish.
     ``webhook_hosts`` may be told of events beside the public internet's. ``seats`` are the places
-    of the coordinators of ``group``, empty where one is alone.
+    of the coordinators of ``group``, empty where one is alone; ``forming`` until all were taken.
     """
 
     runtime_id: str
@@ -74,6 +74,7 @@ class RuntimeConfig:
     faults: str | None = None
     webhook_hosts: tuple[str, ...] = ()
     group: str = ""
+    forming: bool = False
     seats: tuple[SeatPlace, ...] = ()
 
     @property
@@ -125,14 +126,16 @@ class CoordinatorActor:
         config: RuntimeConfig,
         settings: SupervisorSettings,
         seat: int = 0,
-        forming: bool = False,
     ) -> None:
-        """``seat`` is its seat in the group, which is being formed or not; 0 where it is alone."""
+        """``seat`` is its seat in the group; 0 where it is alone."""
         self._config = config
         self._settings = settings
         self._seat: Seat | None = None
-        # One that is started again has lost its disk where there is none.
-        forming = forming and not ray.get_runtime_context().was_current_actor_reconstructed
+        # One that is started again and finds no disk has lost it.
+        forming = config.forming
+        again = ray.get_runtime_context().was_current_actor_reconstructed
+        if again and not (seat_folder(config.data_dir, seat) / FILE_NAME).exists():
+            forming = False
         self._started = asyncio.get_running_loop().create_task(
             self._take_seat(seat, forming) if seat else self._start()
         )
@@ -222,11 +225,11 @@ def seat_nodes(count: int) -> list[tuple[str, str]]:
 
 
 def start_coordinators(
-    config: RuntimeConfig, settings: SupervisorSettings, *, forming: bool, **options: Any
+    config: RuntimeConfig, settings: SupervisorSettings, **options: Any
 ) -> list[Any]:
     """Start the coordinator, or all of a group, each on the node where its disk is.
 
-    ``forming`` says that the group is new. ``options`` are Ray's, for each of the actors.
+    ``options`` are Ray's, for each of the actors.
     """
     actor: Any = CoordinatorActor
     name = f"omium-{config.runtime_id}-coordinator"
@@ -239,7 +242,7 @@ def start_coordinators(
                 namespace=NAMESPACE,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
                 **options,
-            ).remote(config, settings, seat, forming)
+            ).remote(config, settings, seat)
         )
     return started
 

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.client import Client
-from omium.actors.group.opening import GroupRecord, record_group, recorded_group
+from omium.actors.group.opening import record_formed
 from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
 from omium.clock import Clock, SystemClock
 from omium.config import Settings
@@ -124,7 +124,6 @@ class Runtime:
         await self._connect(address)
         self._report("starting the coordinator and the gateway")
         config = self._config = self._runtime_config()
-        forming = bool(config.seats) and recorded_group(settings.data_dir) is None
         coordinators = start_coordinators(
             config,
             supervisor_settings(
@@ -133,7 +132,6 @@ class Runtime:
                 awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
                 warm=self._warm,
             ),
-            forming=forming,
         )
         gateway: Any = GatewayActor
         self._actors = [
@@ -146,11 +144,10 @@ class Runtime:
         ]
         for actor in self._actors:
             await self._done(actor.ready.remote())
-        if forming:
+        if config.forming:
             for actor in coordinators:
                 await self._done(actor.seated.remote())
-            record = GroupRecord(group=config.group, coordinators=len(config.seats))
-            record_group(settings.data_dir, record)
+            record_formed(settings.data_dir)
         self._client = Client(
             config.coordinator, config.secret, blobs=config.blobs(), clock=self._clock
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
-from omium.actors.group.opening import group_for
+from omium.actors.group.opening import claim_group
 from omium.actors.ray_edge import RuntimeConfig, SeatPlace
 from omium.actors.supervision import Limits
 from omium.actors.workforce import SupervisorSettings
@@ -111,7 +111,7 @@ def runtime_config(
     ``seat_hosts`` are the nodes of the coordinators of a group; default: all on ``host``. Raises
     ``ConfigError`` where the data directory belongs to a group of another size.
     """
-    group = group_for(settings.data_dir, settings.coordinators, identity.runtime_id)
+    group = claim_group(settings.data_dir, settings.coordinators, identity.runtime_id)
     hosts = seat_hosts or [host] * len(identity.seats)
     return RuntimeConfig(
         runtime_id=identity.runtime_id,
@@ -128,7 +128,8 @@ def runtime_config(
         driver_pid=os.getpid(),
         faults=settings.faults,
         webhook_hosts=settings.service.webhook_hosts,
-        group=group,
+        group=group.group if group is not None else "",
+        forming=group is not None and not group.formed,
         seats=tuple(
             SeatPlace(host=at, port=port, peer_port=peer_port)
             for at, (port, peer_port) in zip(hosts, identity.seats, strict=True)

@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from omium.actors.group.opening import GroupRecord, record_group, recorded_group
+from omium.actors.group.opening import record_formed
 from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
 from omium.clock import SystemClock
 from omium.config import ServiceSettings, Settings, load_settings
@@ -95,8 +95,7 @@ async def _parts(settings: Settings, config: RuntimeConfig) -> None:
         settings, gateway_url=config.gateway_url, awake_from_ms=0, warm=settings.warm_pool
     )
     kept: dict[str, Any] = {"lifetime": "detached", "get_if_exists": True}
-    forming = bool(config.seats) and recorded_group(settings.data_dir) is None
-    coordinators = start_coordinators(config, supervisor, forming=forming, **kept)
+    coordinators = start_coordinators(config, supervisor, **kept)
     gateway: Any = GatewayActor
     part = gateway.options(
         name=f"omium-{config.runtime_id}-gateway",
@@ -106,11 +105,10 @@ async def _parts(settings: Settings, config: RuntimeConfig) -> None:
     ).remote(config, router_settings(settings))
     for actor in (*coordinators, part):
         await _answer(actor.ready.remote())
-    if forming:
+    if config.forming:
         for actor in coordinators:
             await _answer(actor.seated.remote())
-        record = GroupRecord(group=config.group, coordinators=len(config.seats))
-        record_group(settings.data_dir, record)
+        record_formed(settings.data_dir)
 
 
 async def described(arguments: HostArguments) -> tuple[RuntimeConfig, ApiSettings]:

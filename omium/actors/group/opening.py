@@ -23,14 +23,16 @@ FIRST_SEAT = 1
 
 
 class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A group that was formed on a data directory: its name, and how many seats it has."""
+    """The group of a data directory: its name, how many seats it has, and whether all of these
+    were taken once."""
 
     group: str
     coordinators: int
+    formed: bool = False
 
 
 def recorded_group(data_dir: Path) -> GroupRecord | None:
-    """The group that was formed here; None where a coordinator is alone, or nothing is yet.
+    """The group of a data directory; None where a coordinator is alone, or nothing is yet.
 
     Raises ``CorruptRecord`` and ``StorageUnwritable``.
     """
@@ -44,25 +46,33 @@ def recorded_group(data_dir: Path) -> GroupRecord | None:
         raise CorruptRecord(str(path), str(error)) from error
 
 
-def group_for(data_dir: Path, coordinators: int, fresh: str) -> str:
-    """The name of the group to be started: the one that is recorded, or ``fresh``.
+def claim_group(data_dir: Path, coordinators: int, fresh: str) -> GroupRecord | None:
+    """The group to be started: the one that is recorded, or a new one by the name ``fresh``, which
+    is recorded now. None for a coordinator that is alone.
 
-    Raises ``ConfigError`` where the record tells of another number of coordinators.
+    Raises ``ConfigError`` where the record tells of another number of coordinators, and
+    ``CorruptRecord``, ``StorageUnwritable`` and ``StorageFull``.
     """
     record = recorded_group(data_dir)
+    if record is None and coordinators == 1:
+        return None
     if record is None:
-        return fresh
+        record = GroupRecord(group=fresh, coordinators=coordinators)
+        write_private(data_dir / RECORD_NAME, msgspec.json.encode(record))
     if record.coordinators != coordinators:
         raise ConfigError(
             f"{data_dir} belongs to a group of {record.coordinators} coordinators, and the setting "
             f"`coordinators` is {coordinators}"
         )
-    return record.group
+    return record
 
 
-def record_group(data_dir: Path, record: GroupRecord) -> None:
-    """Note that the group was formed. Raises ``StorageUnwritable`` and ``StorageFull``."""
-    write_private(data_dir / RECORD_NAME, msgspec.json.encode(record))
+def record_formed(data_dir: Path) -> None:
+    """Note that all seats of the group were taken. Raises as ``claim_group``."""
+    record = recorded_group(data_dir)
+    if record is not None:
+        formed = msgspec.structs.replace(record, formed=True)
+        write_private(data_dir / RECORD_NAME, msgspec.json.encode(formed))
 
 
 def seat_folder(data_dir: Path, seat: int) -> Path:
@@ -73,7 +83,7 @@ def seat_folder(data_dir: Path, seat: int) -> Path:
 def open_store(
     data_dir: Path, seat: int, *, group: str, forming: bool, owner: str, clock: Clock
 ) -> GroupStore:
-    """Open the disk of a seat. ``forming`` is true in the first start of a group alone.
+    """Open the disk of a seat. ``forming`` is true until all seats of the group were taken.
 
     Raises as ``GroupStore.open``.
     """
