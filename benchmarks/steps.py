@@ -36,22 +36,26 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks steps", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of load at each concurrency")
     parser.add_argument("--serial", type=int, default=100, help="executions one after the other")
+    parser.add_argument("--replicas", type=int, default=1, help="coordinators: 1, 3 or 5")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="omium-bench-", dir=options.folder) as folder:
-        figures = asyncio.run(_measure(Path(folder), options.seconds, options.serial))
+        figures = asyncio.run(
+            _measure(Path(folder), options.seconds, options.serial, options.replicas)
+        )
     print(json.dumps(figures))
 
 
-async def _measure(folder: Path, seconds: float, serial: int) -> dict[str, Any]:
+async def _measure(folder: Path, seconds: float, serial: int, replicas: int) -> dict[str, Any]:
     settings = load_settings(
         {
             "data_dir": folder / "data",
+            "coordinators": replicas,
             "pool": {"capacity": 128, "spare": 0},
         }
     )
     workflow = workflow_from(WORKFLOW)
-    figures: dict[str, Any] = {"benchmark": "steps", **describe()}
+    figures: dict[str, Any] = {"benchmark": "steps", **describe(), "replicas": replicas}
     async with Runtime(settings, warm={"python": 1}) as runtime:
         client = runtime.client
         await _one(client, workflow)

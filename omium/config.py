@@ -33,6 +33,7 @@ from pydantic_settings import (
 from omium.errors import ConfigError
 
 CONFIG_FILE = "omium.toml"
+COORDINATORS = (1, 3, 5)
 CONFIG_BYTES_MAX = 1024 * 1024
 
 
@@ -154,6 +155,10 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("omium/models"))
     """Where pulled models are."""
 
+    coordinators: int = 1
+    """How many coordinators hold the journal: 1, 3 or 5. More than half of them must be alive, and
+    what is acknowledged is on the disks of more than half."""
+
     blobs_url: str | None = None
     """Where large state goes: a directory or ``s3://bucket/prefix``. Default: in the data
     directory."""
@@ -190,6 +195,14 @@ class Settings(BaseSettings):
 
     faults: str | None = None
     """Faults to inject, for crash tests: see ``omium.actors.faults``."""
+
+    @field_validator("coordinators")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        # An even number survives no more losses than the odd one below it.
+        if value not in COORDINATORS:
+            raise ValueError(f"must be 1, 3 or 5, not {value}")
+        return value
 
     @field_validator("data_dir", "models_dir")
     @classmethod

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from omium.actors import messages as m
 from omium.actors.committer import CommitObserver, Committer
 from omium.actors.courier import Courier, WebhookSettings
@@ -150,7 +152,8 @@ class Coordinator:
 
     def view(self) -> m.RuntimeView:
         """Who is connected."""
-        return self._supervisor.view(os.getpid())
+        view = self._supervisor.view(os.getpid())
+        return replace(view, followers=self._order.followers)
 
     async def start(self, host: str, port: int) -> int:
         """Take up every unfinished execution and listen. Returns the port."""

@@ -454,12 +454,16 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
-    """What the coordinator supervises: its workers and its gateway's address, if any."""
+    """What the coordinator supervises: its workers and its gateway's address, if any.
+
+    ``followers`` are the other voters of its group that keep up with it.
+    """
 
     workers: tuple[WorkerView, ...]
     gateway_url: str
     gateway_pid: int
     pid: int
+    followers: int = 0
 
 
 Messages: TypeAlias = (

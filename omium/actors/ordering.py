@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from omium.consensus import Member
+from omium.consensus import Member, ProgressState
 from omium.errors import OmiumError, PlatformError
 from omium.execution.commands import Command, encode_command
 from omium.storage.replica import Outcome, Replica
@@ -35,6 +35,11 @@ class Order(Protocol):
         """
         ...
 
+    @property
+    def followers(self) -> int:
+        """How many others have a vote and keep up, as far as the leader knows."""
+        ...
+
     def confirm(self, then: Callable[[OmiumError | None], None]) -> None:
         """Tell ``then`` once the applied state is as new as this call, or why it may not be."""
         ...
@@ -42,6 +47,8 @@ class Order(Protocol):
 
 class Alone:
     """A group of one: a batch is one transaction, and what is applied is all there is."""
+
+    followers = 0
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -82,6 +89,15 @@ class InGroup:
             self._member.propose(
                 encode_command(command), lambda result, place=place: take(place, result)
             )
+
+    @property
+    def followers(self) -> int:
+        status = self._member.status()
+        return sum(
+            progress.state is ProgressState.REPLICATE and not progress.is_learner
+            for node_id, progress in status.progress.items()
+            if node_id != status.id
+        )
 
     def confirm(self, then: Callable[[OmiumError | None], None]) -> None:
         self._member.read(lambda error: _called(lambda: then(error)))

@@ -18,7 +18,7 @@ async def linked(
 ) -> AsyncIterator[Client]:
     """A client of the coordinator at ``endpoint``. It has no blobs: what is asked takes none."""
     client = Client(
-        (endpoint.host, endpoint.port),
+        endpoint.addresses,
         bytes.fromhex(endpoint.secret),
         blobs=open_blob_store("memory://"),
         clock=clock or SystemClock(),

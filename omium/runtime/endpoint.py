@@ -25,12 +25,21 @@ LOCK_NAME = "replica.lock"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The coordinator's address and secret (hexadecimal), and the driver's process id."""
+    """The coordinator's address and secret (hexadecimal), and the driver's process id.
+
+    ``others`` are the addresses of further coordinators of a group.
+    """
 
     host: str
     port: int
     secret: str
     pid: int
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where a coordinator may listen."""
+        return ((self.host, self.port), *self.others)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.host}:{self.port}, process {self.pid})"

@@ -17,7 +17,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.client import Client
-from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
+from omium.actors.group.opening import record_formed
+from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
 from omium.clock import Clock, SystemClock
 from omium.config import Settings
 from omium.definitions import Workflow
@@ -123,35 +124,39 @@ class Runtime:
         await self._connect(address)
         self._report("starting the coordinator and the gateway")
         config = self._config = self._runtime_config()
-        node = _this_node()
-        coordinator: Any = CoordinatorActor
-        gateway: Any = GatewayActor
-        name = f"omium-{config.runtime_id}"
-        self._actors = [
-            coordinator.options(
-                name=f"{name}-coordinator", namespace=NAMESPACE, scheduling_strategy=node
-            ).remote(
-                config,
-                supervisor_settings(
-                    settings,
-                    gateway_url=config.gateway_url,
-                    awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
-                    warm=self._warm,
-                ),
+        coordinators = start_coordinators(
+            config,
+            supervisor_settings(
+                settings,
+                gateway_url=config.gateway_url,
+                awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
+                warm=self._warm,
             ),
+        )
+        gateway: Any = GatewayActor
+        self._actors = [
+            *coordinators,
             gateway.options(
-                name=f"{name}-gateway", namespace=NAMESPACE, scheduling_strategy=node
+                name=f"omium-{config.runtime_id}-gateway",
+                namespace=NAMESPACE,
+                scheduling_strategy=_this_node(),
             ).remote(config, router),
         ]
         for actor in self._actors:
-            await self._ready(actor)
+            await self._done(actor.ready.remote())
+        if config.forming:
+            for actor in coordinators:
+                await self._done(actor.seated.remote())
+            record_formed(settings.data_dir)
         self._client = Client(
             config.coordinator, config.secret, blobs=config.blobs(), clock=self._clock
         )
         self._client.open()
+        (host, port), *others = config.coordinator
         self._endpoint = Endpoint(
-            host=config.host,
-            port=config.coordinator_port,
+            host=host,
+            port=port,
+            others=tuple(others),
             secret=config.secret.hex(),
             pid=config.driver_pid,
         )
@@ -159,11 +164,13 @@ class Runtime:
 
     def _runtime_config(self) -> RuntimeConfig:
         assert self._cluster is not None
+        count, joined = self._settings.coordinators, self._cluster.joined
         return runtime_config(
             self._settings,
-            new_identity(self._clock.new_id("rt")),
-            host=ray.util.get_node_ip_address() if self._cluster.joined else HOST,
+            new_identity(self._clock.new_id("rt"), count),
+            host=ray.util.get_node_ip_address() if joined else HOST,
             scratch_dir=self._cluster.scratch_dir,
+            seat_hosts=[host for _, host in seat_nodes(count)] if joined and count > 1 else (),
         )
 
     async def _connect(self, address: str | None) -> None:
@@ -184,8 +191,8 @@ class Runtime:
             self._cluster = await connecting
             raise
 
-    async def _ready(self, actor: Any) -> None:
-        ready = asyncio.wrap_future(actor.ready.remote().future())
+    async def _done(self, reference: Any) -> None:
+        ready = asyncio.wrap_future(reference.future())
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while not ready.done():

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 
-from omium.actors.ray_edge import RuntimeConfig
+from omium.actors.group.opening import claim_group
+from omium.actors.ray_edge import RuntimeConfig, SeatPlace
 from omium.actors.supervision import Limits
 from omium.actors.workforce import SupervisorSettings
 from omium.config import Settings, environment
@@ -37,22 +38,26 @@ IDENTITY_NAME = "identity.json"
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """By what the parts of a runtime find and know one another: its id, two ports, the
-    coordinator's secret (hexadecimal) and the gateway's key."""
+    coordinator's secret (hexadecimal) and the gateway's key. ``seats`` are the ports of each
+    coordinator of a group, for clients and for peers."""
 
     runtime_id: str
     coordinator_port: int
     gateway_port: int
     secret: str
     api_key: str
+    seats: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"Identity({self.runtime_id})"
 
 
-def new_identity(runtime_id: str) -> Identity:
+def new_identity(runtime_id: str, coordinators: int = 1) -> Identity:
     """An identity for one start of a runtime, with ports that are free now."""
-    coordinator_port, gateway_port = free_ports(2)
+    seats = coordinators if coordinators > 1 else 0
+    coordinator_port, gateway_port, *ports = free_ports(2 + 2 * seats)
     return Identity(
+        seats=tuple(zip(ports[::2], ports[1::2], strict=True)),
         runtime_id=runtime_id,
         coordinator_port=coordinator_port,
         gateway_port=gateway_port,
@@ -61,17 +66,23 @@ def new_identity(runtime_id: str) -> Identity:
     )
 
 
-def kept_identity(data_dir: Path, runtime_id: str) -> Identity:
+def kept_identity(data_dir: Path, runtime_id: str, coordinators: int = 1) -> Identity:
     """The identity that stays with a data directory, made with the first start on it.
 
-    Raises ``CorruptRecord``, ``StorageUnwritable`` and ``StorageFull``.
+    Raises ``CorruptRecord``, ``StorageUnwritable``, ``StorageFull``, and ``ConfigError`` for one
+    that was made for another number of coordinators.
     """
     path = data_dir / IDENTITY_NAME
-    content = kept(path, lambda: msgspec.json.encode(new_identity(runtime_id)))
+    content = kept(path, lambda: msgspec.json.encode(new_identity(runtime_id, coordinators)))
     try:
-        return msgspec.json.decode(content, type=Identity)
+        identity = msgspec.json.decode(content, type=Identity)
     except msgspec.DecodeError as error:
         raise CorruptRecord(str(path), str(error)) from error
+    if max(len(identity.seats), 1) != coordinators:
+        raise ConfigError(
+            f"{path} was made for {max(len(identity.seats), 1)} coordinators, not {coordinators}"
+        )
+    return identity
 
 
 def pepper_of(data_dir: Path) -> bytes:
@@ -88,9 +99,20 @@ def pepper_of(data_dir: Path) -> bytes:
 
 
 def runtime_config(
-    settings: Settings, identity: Identity, *, host: str, scratch_dir: Path
+    settings: Settings,
+    identity: Identity,
+    *,
+    host: str,
+    scratch_dir: Path,
+    seat_hosts: Sequence[str] = (),
 ) -> RuntimeConfig:
-    """What every process of a runtime is told. This process is its driver."""
+    """What every process of a runtime is told. This process is its driver.
+
+    ``seat_hosts`` are the nodes of the coordinators of a group; default: all on ``host``. Raises
+    ``ConfigError`` where the data directory belongs to a group of another size.
+    """
+    group = claim_group(settings.data_dir, settings.coordinators, identity.runtime_id)
+    hosts = seat_hosts or [host] * len(identity.seats)
     return RuntimeConfig(
         runtime_id=identity.runtime_id,
         host=host,
@@ -106,6 +128,12 @@ def runtime_config(
         driver_pid=os.getpid(),
         faults=settings.faults,
         webhook_hosts=settings.service.webhook_hosts,
+        group=group.group if group is not None else "",
+        forming=group is not None and not group.formed,
+        seats=tuple(
+            SeatPlace(host=at, port=port, peer_port=peer_port)
+            for at, (port, peer_port) in zip(hosts, identity.seats, strict=True)
+        ),
     )
 
 

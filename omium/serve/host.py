@@ -19,7 +19,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from omium.actors.ray_edge import NAMESPACE, CoordinatorActor, RuntimeConfig
+from omium.actors.group.opening import record_formed
+from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
 from omium.clock import SystemClock
 from omium.config import ServiceSettings, Settings, load_settings
 from omium.errors import OmiumError, StorageUnwritable, Unavailable
@@ -72,37 +73,42 @@ class Host:
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StorageUnwritable(str(settings.data_dir), error.strerror or str(error)) from error
-        identity = kept_identity(settings.data_dir, SystemClock().new_id("rt"))
+        count = settings.coordinators
+        identity = kept_identity(settings.data_dir, SystemClock().new_id("rt"), count)
         scratch = Path(tempfile.gettempdir()) / f"omium-{identity.runtime_id}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         config = runtime_config(
-            settings, identity, host=ray.util.get_node_ip_address(), scratch_dir=scratch
+            settings,
+            identity,
+            host=ray.util.get_node_ip_address(),
+            scratch_dir=scratch,
+            seat_hosts=[host for _, host in seat_nodes(count)] if count > 1 else (),
         )
         await _parts(settings, config)
         return config, api_settings(settings, config)
 
 
 async def _parts(settings: Settings, config: RuntimeConfig) -> None:
-    """Start coordinator and gateway beside this process, unless they are there."""
+    """Start coordinators and gateway, unless they are there, the gateway beside this process."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     supervisor = supervisor_settings(
         settings, gateway_url=config.gateway_url, awake_from_ms=0, warm=settings.warm_pool
     )
-    name = f"omium-{config.runtime_id}"
-    coordinator: Any = CoordinatorActor
+    kept: dict[str, Any] = {"lifetime": "detached", "get_if_exists": True}
+    coordinators = start_coordinators(config, supervisor, **kept)
     gateway: Any = GatewayActor
-    for actor, suffix, told in (
-        (coordinator, "coordinator", supervisor),
-        (gateway, "gateway", router_settings(settings)),
-    ):
-        part = actor.options(
-            name=f"{name}-{suffix}",
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            scheduling_strategy=here,
-        ).remote(config, told)
-        await _answer(part.ready.remote())
+    part = gateway.options(
+        name=f"omium-{config.runtime_id}-gateway",
+        namespace=NAMESPACE,
+        scheduling_strategy=here,
+        **kept,
+    ).remote(config, router_settings(settings))
+    for actor in (*coordinators, part):
+        await _answer(actor.ready.remote())
+    if config.forming:
+        for actor in coordinators:
+            await _answer(actor.seated.remote())
+        record_formed(settings.data_dir)
 
 
 async def described(arguments: HostArguments) -> tuple[RuntimeConfig, ApiSettings]:

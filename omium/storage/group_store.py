@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from omium.consensus import Batch, Entry, EntryType, HardState, Snapshot
+from omium.consensus import Batch, ConfState, Entry, EntryType, HardState, Snapshot
+from omium.consensus.records import EMPTY_HARD_STATE
 from omium.errors import ConfigError, CorruptRecord, InvariantBroken, OmiumError
 from omium.execution.commands import Command, decode_command
 from omium.storage.raft_store import Identity, RaftStore, raft_state_in
@@ -61,27 +62,37 @@ class GroupStore:
         for the group may remember what a lost file had promised. A replica that was alone until
         now keeps its state and begins from there, as ``first_id``.
 
-        Raises as ``Replica.open``, and ``ConfigError`` for the file of another group.
+        Raises as ``Replica.open``, and ``ConfigError`` for the file of another group, or of none
+        where a member's should be.
         """
         replica = Replica.open(directory, owner=owner)
         try:
             store = cls(replica, directory / "incoming")
             identity = store.storage.identity()
-            if identity is None:
-                store._begin(group, first_id, start, new_id)
-            elif identity.group != group:
+            if identity is not None and identity.group != group:
                 raise ConfigError(
                     f"{directory} belongs to the group {identity.group!r}, not to {group!r}"
                 )
+            # One that never joined has promised nothing, and may still begin with the group.
+            if identity is None or (start is not None and store._is_blank()):
+                store._begin(group, first_id, start, new_id)
         except BaseException:
             replica.close()
             raise
         return store
 
+    def _is_blank(self) -> bool:
+        nothing = (EMPTY_HARD_STATE, ConfState())
+        return self.storage.initial_state() == nothing and self.storage.last_index() == 0
+
     def _begin(
         self, group: str, first_id: int, start: Snapshot | None, new_id: Callable[[], int]
     ) -> None:
         alone = self.replica.applied
+        if alone and start is None:
+            raise ConfigError(
+                f"{self.replica.path} is a coordinator's that was alone: no member of the group"
+            )
         identity = Identity(id=new_id() if start is None else first_id, group=group)
         with self.replica.transaction():
             self.storage.set_identity(identity)

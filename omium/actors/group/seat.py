@@ -106,6 +106,13 @@ class Seat:
         """The coordinator, while this seat leads."""
         return self._coordinator
 
+    async def seated(self) -> None:
+        """Wait until this seat has a vote. Raises what stopped its member."""
+        while self.store.id not in self.member.status().membership.voters:
+            if self.stopped_for is not None:
+                raise self.stopped_for
+            await asyncio.sleep(self.settings.timing.tick_s)
+
     async def start(self) -> None:
         """Take part in the group. Raises ``OSError`` where it cannot listen."""
         await self._peers.start()
