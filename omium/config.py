@@ -232,6 +232,14 @@ class Settings(BaseSettings):
         """URL or directory of the blob store."""
         return self.blobs_url or str(self.data_dir / "blobs")
 
+    @property
+    def archive(self) -> str | None:
+        """Where a service ships what it commits, if anywhere: a directory beside the replica
+        would be lost with it."""
+        if self.archive_url is not None:
+            return None if self.archive_url == "off" else self.archive_url
+        return self.blobs if self.blobs.startswith("s3://") else None
+
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force. ``overrides`` win over environment and file.

@@ -21,6 +21,7 @@ from omium.actors.courier import Courier, WebhookSettings
 from omium.actors.desk import Desk, answer_of
 from omium.actors.ordering import Alone, CommitResult, Order
 from omium.actors.readers import Readers
+from omium.actors.shipper import Shipper, ShippingSettings
 from omium.actors.supervision import pause_due, sinks
 from omium.actors.supervisor import Supervisor
 from omium.actors.transport import (
@@ -59,6 +60,8 @@ from omium.storage.replica import Replica, Written
 
 CODEC = Codec(m.Messages)
 TICK_S = 0.2
+FLUSH_S = 5.0
+"""For how long an end in good order waits for the archive."""
 
 _AS_IT_IS_NOW = (
     m.Fork,
@@ -95,6 +98,7 @@ class Coordinator:
         webhooks: WebhookSettings | None = None,
         observer: CommitObserver | None = None,
         order: Order | None = None,
+        shipping: ShippingSettings | None = None,
     ) -> None:
         """``order`` is the group that ``replica`` belongs to; None where it is alone."""
         self._replica = replica
@@ -112,6 +116,7 @@ class Coordinator:
         self._courier = Courier(replica, self._committer, clock, webhooks or WebhookSettings())
         self._desk = Desk(replica, self._committer, self._courier, settings.awake_from_ms)
         self._readers = Readers(replica)
+        self._shipper = Shipper(replica, clock, shipping) if shipping is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._stopped = False
@@ -153,7 +158,8 @@ class Coordinator:
     def view(self) -> m.RuntimeView:
         """Who is connected."""
         view = self._supervisor.view(os.getpid())
-        return replace(view, followers=self._order.followers)
+        archive = self._shipper.view() if self._shipper is not None else None
+        return replace(view, followers=self._order.followers, archive=archive)
 
     async def start(self, host: str, port: int) -> int:
         """Take up every unfinished execution and listen. Returns the port."""
@@ -169,6 +175,8 @@ class Coordinator:
         )
         self._ticker = asyncio.create_task(self._ticks(), name="omium-tick")
         self._courier.start()
+        if self._shipper is not None:
+            self._shipper.start()
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self, *, end_workers: bool = True) -> None:
@@ -184,6 +192,8 @@ class Coordinator:
         for task in list(self._tasks):
             task.cancel()
         await self._courier.stop()
+        if self._shipper is not None:
+            await self._shipper.stop()
         # Sockets are let go of in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -356,6 +366,8 @@ class Coordinator:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(message.grace_s):
                 await self._supervisor.drained.wait()
+        if self._shipper is not None:
+            await self._shipper.flush(FLUSH_S)
         return m.Drained(attempts=self._supervisor.attempts)
 
     def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:

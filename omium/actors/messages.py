@@ -453,10 +453,25 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     binding: tuple[TenantId, str, AgentName] | None
 
 
+class ArchiveView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an archive has come: ``shipped`` of ``committed`` entries of the log.
+
+    A total loss now would cost the rest, which is ``behind_ms`` old. ``trouble`` is why shipping
+    does not go on, if it does not.
+    """
+
+    url: str
+    shipped: int
+    committed: int
+    behind_ms: int
+    trouble: str = ""
+
+
 class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
     """What the coordinator supervises: its workers and its gateway's address, if any.
 
-    ``followers`` are the other voters of its group that keep up with it.
+    ``followers`` are the other voters of its group that keep up with it; ``archive`` is None
+    where nothing is shipped.
     """
 
     workers: tuple[WorkerView, ...]
@@ -464,6 +479,7 @@ class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
     gateway_pid: int
     pid: int
     followers: int = 0
+    archive: ArchiveView | None = None
 
 
 Messages: TypeAlias = (

@@ -26,12 +26,14 @@ from omium.actors.group.opening import open_store, seat_folder
 from omium.actors.group.seat import GroupSettings, Seat
 from omium.actors.link import Address
 from omium.actors.ordering import Order
+from omium.actors.shipper import ShippingSettings
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import SystemClock
 from omium.errors import ConfigError, OmiumError
 from omium.frameworks.registry import adapter_of
-from omium.storage.blobs import BlobStore, S3Options, open_blob_store
+from omium.storage.archive import Archive
+from omium.storage.blobs import BlobStore, S3Options, open_blob_store, open_object_store
 from omium.storage.replica import FILE_NAME, Replica
 from omium.types import WorkerId
 
@@ -55,7 +57,8 @@ class RuntimeConfig:
 
     ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
     coordinator, ``api_key`` to the gateway. ``scratch_dir`` is for files that may vanish.
-    ``webhook_hosts`` may be told of events beside the public internet's. ``seats`` are the places
+    ``webhook_hosts`` may be told of events beside the public internet's. What is committed is
+    shipped to ``archive_url``, if that is anywhere. ``seats`` are the places
     of the coordinators of ``group``, empty where one is alone; ``forming`` until all were taken.
     """
 
@@ -73,6 +76,7 @@ class RuntimeConfig:
     driver_pid: int
     faults: str | None = None
     webhook_hosts: tuple[str, ...] = ()
+    archive_url: str = ""
     group: str = ""
     forming: bool = False
     seats: tuple[SeatPlace, ...] = ()
@@ -90,6 +94,13 @@ class RuntimeConfig:
 
     def blobs(self) -> BlobStore:
         return open_blob_store(self.blobs_url, s3=self.s3)
+
+    def shipping(self) -> ShippingSettings | None:
+        """Where what is committed is shipped to, if anywhere."""
+        if not self.archive_url:
+            return None
+        archive = Archive(open_object_store(self.archive_url, s3=self.s3))
+        return ShippingSettings(archive=archive, url=self.archive_url)
 
     def __repr__(self) -> str:
         return f"RuntimeConfig({self.runtime_id})"
@@ -200,6 +211,7 @@ class CoordinatorActor:
             webhooks=WebhookSettings(hosts=config.webhook_hosts),
             observer=injector,
             order=order,
+            shipping=config.shipping(),
         )
         return coordinator
 

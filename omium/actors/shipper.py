@@ -54,6 +54,7 @@ class Shipper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._replica.shipped = None
 
     async def flush(self, timeout_s: float) -> None:
         """Ship what is left, as at an end in good order. Whether that worked is in ``view``."""
@@ -91,7 +92,8 @@ class Shipper:
                 return
             except OmiumError as error:
                 pause_s = min(2 * pause_s, PAUSE_S_MAX)
-                log.warning("shipping to %s, next try in %g s: %s", self._settings.url, pause_s, error)
+                url = self._settings.url
+                log.warning("shipping to %s, again in %g s: %s", url, pause_s, error)
                 self._trouble = str(error)
             else:
                 pause_s = self._settings.interval_s

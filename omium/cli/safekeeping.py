@@ -44,10 +44,8 @@ def backup(target: Url, data_dir: DataDir = None, as_json: AsJson = False) -> No
       omium backup /mnt/backups/omium
       omium backup s3://backups/omium
     """
-    from omium.runtime.archives import archive_url
-
     settings = settings_of(data_dir)
-    if archive_url(settings) == target:
+    if settings.archive == target:
         raise Conflict(f"{target} is the archive to which a service ships by itself")
     done = asyncio.run(_backup(settings, _replica_of(settings), target))
     if as_json:
@@ -61,7 +59,7 @@ def backup(target: Url, data_dir: DataDir = None, as_json: AsJson = False) -> No
 
 
 async def _backup(settings: Settings, replica: Path, target: str) -> dict[str, Any]:
-    from omium.runtime.archives import object_store_at
+    from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
     from omium.storage.shipping import Shipment, copy_blobs, lasting_id, tenants_in
     from omium.storage.verifying import executions_in
@@ -132,7 +130,7 @@ def restore(
 async def _restore(
     settings: Settings, source: str, history: str | None, index: int | None, *, dry_run: bool
 ) -> dict[str, Any]:
-    from omium.runtime.archives import object_store_at
+    from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
     from omium.storage.restoring import choose, restore
     from omium.storage.shipping import copy_blobs, tenants_in
@@ -215,7 +213,7 @@ async def _verify(
 
 
 async def _damaged_blobs(settings: Settings, places: list[Path]) -> AsyncIterator[OmiumError]:
-    from omium.runtime.archives import object_store_at
+    from omium.serve.composition import object_store_at
     from omium.storage.shipping import tenants_in
     from omium.storage.verifying import damage_in_blobs
 
@@ -229,7 +227,7 @@ async def _damaged_blobs(settings: Settings, places: list[Path]) -> AsyncIterato
 
 
 async def _damaged_archive(settings: Settings, url: str) -> AsyncIterator[OmiumError]:
-    from omium.runtime.archives import object_store_at
+    from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
     from omium.storage.verifying import damage_in_archive
 

@@ -25,7 +25,7 @@ from omium.types import Status
 
 if TYPE_CHECKING:
     from omium.actors.client import Client
-    from omium.actors.messages import RuntimeView
+    from omium.actors.messages import ArchiveView, RuntimeView
 
 REPLICA_TITLE = "ray::ServeReplica:omium:"
 ASK_TIMEOUT_S = 5.0
@@ -181,6 +181,8 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         out(f"workers     {_workers_text(view)}")
         if view is not None:
             out(f"gateway     {view.gateway_url or 'away'}")
+            if view.archive is not None:
+                out(f"archive     {_archive_text(view.archive)}")
     out(f"executions  {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none yet'}")
 
 
@@ -204,6 +206,8 @@ def _status_json(
     if view is not None:
         if view.gateway_url:
             told["gateway"] = {"url": view.gateway_url, "pid": view.gateway_pid}
+        if view.archive is not None:
+            told["archive"] = msgspec.to_builtins(view.archive)
         told["workers"] = [msgspec.to_builtins(worker) for worker in view.workers]
     return told
 
@@ -213,6 +217,14 @@ def _workers_text(view: RuntimeView | None) -> str:
         return "unknown: the coordinator does not answer"
     attempts = sum(worker.attempts for worker in view.workers)
     return f"{len(view.workers)}, at work on {counted(attempts, 'attempt')}"
+
+
+def _archive_text(archive: ArchiveView) -> str:
+    missing = archive.committed - archive.shipped
+    text = f"{archive.url}, up to entry {archive.shipped}"
+    if missing:
+        text += f"; {missing:,} not there, for {duration_text(archive.behind_ms / 1000)}"
+    return f"{text}; {archive.trouble}" if archive.trouble else text
 
 
 async def _runtime_view(settings: Settings) -> RuntimeView | None:

@@ -171,6 +171,7 @@ class Runtime:
             host=ray.util.get_node_ip_address() if joined else HOST,
             scratch_dir=self._cluster.scratch_dir,
             seat_hosts=[host for _, host in seat_nodes(count)] if joined and count > 1 else (),
+            ships=self._resume_all,
         )
 
     async def _connect(self, address: str | None) -> None:

@@ -28,7 +28,7 @@ from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
 from omium.llm.router import RouterSettings, local_path
 from omium.ports import free_ports
 from omium.serve.api import ApiSettings
-from omium.storage.blobs import S3Options
+from omium.storage.blobs import ObjectStore, S3Options, open_object_store
 from omium.storage.private_file import kept
 
 HOST = "127.0.0.1"
@@ -105,8 +105,10 @@ def runtime_config(
     host: str,
     scratch_dir: Path,
     seat_hosts: Sequence[str] = (),
+    ships: bool = False,
 ) -> RuntimeConfig:
-    """What every process of a runtime is told. This process is its driver.
+    """What every process of a runtime is told. This process is its driver, and the runtime one
+    that ``ships`` to the archive, if there is one.
 
     ``seat_hosts`` are the nodes of the coordinators of a group; default: all on ``host``. Raises
     ``ConfigError`` where the data directory belongs to a group of another size.
@@ -128,6 +130,7 @@ def runtime_config(
         driver_pid=os.getpid(),
         faults=settings.faults,
         webhook_hosts=settings.service.webhook_hosts,
+        archive_url=(settings.archive or "") if ships else "",
         group=group.group if group is not None else "",
         forming=group is not None and not group.formed,
         seats=tuple(
@@ -230,6 +233,12 @@ def router_settings(settings: Settings) -> RouterSettings:
         threads=settings.embedded.threads,
         slots=settings.embedded.slots,
     )
+
+
+def object_store_at(settings: Settings, url: str) -> ObjectStore:
+    """The object store at ``url``, an S3 one reached as the settings say. Raises ``ConfigError``,
+    ``StorageUnwritable`` and ``StorageFull``."""
+    return open_object_store(url, s3=s3_options(settings))
 
 
 def s3_options(settings: Settings) -> S3Options:

@@ -83,6 +83,7 @@ class Host:
             host=ray.util.get_node_ip_address(),
             scratch_dir=scratch,
             seat_hosts=[host for _, host in seat_nodes(count)] if count > 1 else (),
+            ships=True,
         )
         await _parts(settings, config)
         return config, api_settings(settings, config)

@@ -21,6 +21,7 @@ from omium.actors.coordinator import Coordinator
 from omium.actors.courier import WebhookSettings
 from omium.actors.link import Address
 from omium.actors.ordering import Order
+from omium.actors.shipper import ShippingSettings
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock
@@ -87,6 +88,7 @@ class InProcessRuntime:
         adapters: Mapping[str, Callable[[], Adapter]] | None = None,
         settings: SupervisorSettings = QUICK,
         webhooks: WebhookSettings | None = None,
+        shipping: ShippingSettings | None = None,
         observer: CommitObserver | None = None,
         clock: Clock | None = None,
         blobs_url: str = "memory://",
@@ -110,6 +112,7 @@ class InProcessRuntime:
         self._adapters = {"python": PlainAdapter, **(adapters or {})}
         self._settings = settings
         self._webhooks = webhooks
+        self._shipping = shipping
         self._observer = observer
         self._clock = clock or SystemClock()
         self._capacity = capacity
@@ -184,6 +187,7 @@ class InProcessRuntime:
             spawner=self.spawner,
             settings=self._settings,
             webhooks=self._webhooks,
+            shipping=self._shipping,
             observer=self._observer,
             order=order,
         )
