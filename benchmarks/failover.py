@@ -3,8 +3,9 @@
 Three coordinators on Ray, under a load of small durable writes, each with a key and an
 idempotency key of its own. Again and again the process that leads gets SIGKILL; Ray starts it
 again. From then on a fresh write is begun every 20 ms beside those that may hang, and the gap is
-the time from the kill to the first of these that is acknowledged. Afterwards every acknowledged write must be there, once. A group of three etcd members with its
-stock timings goes through the same in the same run, where an ``etcd`` is found.
+the time from the kill to the first of these that is acknowledged. Afterwards every acknowledged
+write must be there, once. A group of three etcd members with its stock timings goes through the
+same in the same run, where an ``etcd`` is found.
 """
 
 from __future__ import annotations

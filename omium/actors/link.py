@@ -17,9 +17,11 @@ from omium.errors import NotLeading, OmiumError, ProtocolError, Unavailable
 Address: TypeAlias = tuple[str, int]
 """A host and a port."""
 
-SEVERAL_RETRY_S_MAX = 0.1
 CONNECT_TIMEOUT_S = 5.0
 """For one address: who is cut off answers nothing at all."""
+
+SEVERAL_RETRY_S_MAX = 0.1
+"""The longest pause where there are several addresses."""
 
 
 class Link:
