@@ -15,7 +15,12 @@ from omium.actors.committer import Committer
 from omium.actors.courier import Courier
 from omium.actors.ordering import CommitResult
 from omium.actors.transport import Answer, error_reply
-from omium.definitions import validate_inputs, workflow_from
+from omium.definitions import (
+    KNOWN_FRAMEWORKS,
+    validate_inputs,
+    workflow_from,
+    workflow_from_data,
+)
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
 from omium.execution.commands import WriteRecord
 from omium.execution.events import (
@@ -97,7 +102,13 @@ class Desk:
             document = changed(document, path, value)
         changes_definition = any(path.startswith("agents.") for path in message.changes)
         definition = {**origin.definition.inline, "agents": document["agents"]}
-        workflow = workflow_from(definition, source=f"fork of {message.origin}")
+        # What runs already is known, whoever brought the adapter.
+        running = {agent.framework for agent in workflow_from_data(origin.definition.inline).agents}
+        workflow = workflow_from(
+            definition,
+            source=f"fork of {message.origin}",
+            frameworks={*KNOWN_FRAMEWORKS, *running},
+        )
         validate_inputs(workflow, document["inputs"])
         events = fork_events(
             entries,

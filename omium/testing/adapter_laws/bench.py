@@ -125,7 +125,10 @@ class Bench:
     def workflow(self, agent: AgentFields, **fields: Any) -> Workflow:
         named = {"name": AGENT, "framework": self.subject.framework, **agent, **fields}
         model = {"model": f"{SCRIPTED}/{SCRIPTED}", "tools": TOOLS}
-        return workflow_from({"name": "on-trial", "version": "1", "agents": [named], **model})
+        return workflow_from(
+            {"name": "on-trial", "version": "1", "agents": [named], **model},
+            frameworks=(self.subject.framework,),
+        )
 
     @asynccontextmanager
     async def stage(

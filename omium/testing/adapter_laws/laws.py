@@ -143,6 +143,29 @@ async def a_tool_that_failed_is_told_to_its_agent(bench: Bench) -> None:
         assert life.result == whole.result, where
 
 
+async def a_question_waits_for_its_answer(bench: Bench) -> None:
+    """An agent whose tool asks a person ends its attempt, and keeps nobody busy. It goes on with
+    the answer, and asks neither person nor model again."""
+    agent = bench.subject.tool("inquire")
+    async with bench.stage(agent) as stage:
+        for _ in range(2):
+            try:
+                await stage.result()
+            except ExecutionPaused:
+                pass
+            else:
+                raise AssertionError("it went on without an answer")
+        view = await stage.client.view(stage.execution_id)
+        assert view.pause_reason == "question", view.pause_reason
+        await stage.idle()
+        assert not stage.booked, "the tool went on without an answer"
+        await stage.client.resume(stage.execution_id, decision="answer", answer="blue")
+        await stage.result()
+        assert len(stage.booked) == 1
+        assert len(stage.questions) == 2, f"the model was asked {len(stage.questions)} times"
+        assert any("blue" in text for text in stage.questions[1]), "the answer was not told"
+
+
 async def the_past_is_forced_and_a_change_takes_hold(bench: Bench) -> None:
     """A fork in the middle of a step is not asked again what was answered before, and the first
     new question carries the change."""
@@ -231,6 +254,7 @@ LAWS: tuple[Law, ...] = (
     a_tool_runs_once_in_effect,
     an_unknown_outcome_waits_for_a_decision,
     a_tool_that_failed_is_told_to_its_agent,
+    a_question_waits_for_its_answer,
     the_past_is_forced_and_a_change_takes_hold,
     a_failed_step_is_tried_again_from_its_checkpoint,
     a_cancelled_agent_stops,

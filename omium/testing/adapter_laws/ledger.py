@@ -1,6 +1,7 @@
 """Tools of the laws' subjects: they note that they ran, under the name that they are given.
 
-``book`` and ``pay`` do the same; only the first is declared idempotent. ``refuse`` always fails.
+``book`` and ``pay`` do the same; only the first is declared idempotent. ``refuse`` always fails,
+and ``inquire`` asks a person.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import secrets
 from typing import Any
 
 from omium.frameworks.effect import effect_key
+from omium.frameworks.people import ask
 
 HERE = "omium.testing.adapter_laws.ledger"
 TOOLS: list[dict[str, Any]] = [
     {"name": "book", "function": f"{HERE}:book", "idempotent": True},
     {"name": "pay", "function": f"{HERE}:pay"},
     {"name": "refuse", "function": f"{HERE}:refuse"},
+    {"name": "inquire", "function": f"{HERE}:inquire", "idempotent": True},
 ]
+QUESTION = "Which colour?"
 REFUSAL = "the ledger is closed"
 
 _ledgers: dict[str, list[str | None]] = {}
@@ -48,3 +52,10 @@ def refuse(ledger: str) -> str:
     """Try to book in a ledger."""
     book(ledger)
     raise ValueError(REFUSAL)
+
+
+def inquire(ledger: str) -> str:
+    """Ask a person, and book in a ledger what was answered."""
+    answer = ask(QUESTION)
+    book(ledger)
+    return f"the answer is {answer}"

@@ -40,7 +40,3 @@ class Subject:
 
     parallel: AgentFields | None = None
     """Two branches that run side by side, each with one LLM call."""
-
-    asking: AgentFields | None = None
-    """One that asks the model, then a person (who answers with a text), and then the model, with
-    that answer in the question."""

@@ -96,3 +96,7 @@ def with_pay(inputs: dict[str, Any]) -> Any:
 
 def with_refuse(inputs: dict[str, Any]) -> Any:
     return _with_tool("refuse", inputs)
+
+
+def with_inquire(inputs: dict[str, Any]) -> Any:
+    return _with_tool("inquire", inputs)

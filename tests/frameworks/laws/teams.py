@@ -60,3 +60,7 @@ def with_pay(inputs: dict[str, Any]) -> AssistantAgent:
 
 def with_refuse(inputs: dict[str, Any]) -> AssistantAgent:
     return _with_tool("refuse", inputs)
+
+
+def with_inquire(inputs: dict[str, Any]) -> AssistantAgent:
+    return _with_tool("inquire", inputs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from omium.errors import OmiumError, ToolError
+from omium.errors import Asked, OmiumError, ToolError
 from omium.frameworks.plain import PlainAdapter
 from omium.testing.adapter_laws import Bench, laws
 from omium.types import Json
@@ -56,6 +56,16 @@ class RunsToolsItself(Bent):
 class TakesAllForIdempotent(Bent):
     async def call_tool(self, name: str, arguments: Json, run: Any, *, idempotent: bool) -> Json:
         return await self.session.call_tool(name, arguments, run, idempotent=True)
+
+
+class AnswersForPeople(Bent):
+    """Asks nobody: a tool that has to is told something."""
+
+    async def call_tool(self, name: str, arguments: Json, run: Any, *, idempotent: bool) -> Json:
+        try:
+            return await self.session.call_tool(name, arguments, run, idempotent=idempotent)
+        except Asked:
+            return "the answer is blue"
 
 
 class TriesToolsAgain(Bent):
@@ -113,6 +123,7 @@ BREAKAGES: list[tuple[type[PlainAdapter], laws.Law]] = [
     (bent(RunsToolsItself), laws.a_tool_runs_once_in_effect),
     (bent(TakesAllForIdempotent), laws.an_unknown_outcome_waits_for_a_decision),
     (bent(TriesToolsAgain), laws.a_tool_that_failed_is_told_to_its_agent),
+    (bent(AnswersForPeople), laws.a_question_waits_for_its_answer),
     (RemembersInputs, laws.the_past_is_forced_and_a_change_takes_hold),
     (HidesFailures, laws.a_failed_step_is_tried_again_from_its_checkpoint),
     (CannotBeStopped, laws.a_cancelled_agent_stops),
