@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omium.errors import ExecutionCancelled, ExecutionFailed, ExecutionPaused
+from omium.errors import ExecutionCancelled, ExecutionFailed
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
 from tests.actors.stage import Stage
@@ -82,21 +82,6 @@ async def test_its_calls_and_tools_are_journaled_and_not_repeated_after_a_kill(
     # A model of the user's is shown as AutoGen shows it.
     assert '{"amount": 2, "text": "noted"}' in texts(bodies[1])
     assert {e.served_by for e in events_of(entries, "call.completed")} >= {"openai/scripted"}
-
-
-async def test_its_tool_that_may_not_run_twice_pauses_the_execution(
-    tmp_path: Path, point: Any
-) -> None:
-    with gate() as till:
-        async with team_stage(tmp_path, says(call("hold_it", till=till.name))) as s:
-            point(s)
-            execution_id = await s.submit(workflow(own_team("pair_with_tools"), tools=[]))
-            await till.reached()
-            s.kill()
-            with pytest.raises(ExecutionPaused, match="nobody knows how it ended"):
-                await s.result(execution_id)
-            till.open()
-    assert len(till.notes) == 1
 
 
 async def test_tools_called_side_by_side_are_told_apart(tmp_path: Path, point: Any) -> None:

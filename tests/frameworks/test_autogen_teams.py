@@ -393,14 +393,6 @@ async def test_a_failing_model_fails_the_step_as_what_it_is(tmp_path: Path, kind
     assert failed.value.failure_kind == "model_refused"
 
 
-async def test_a_step_that_failed_is_tried_again_from_its_checkpoint(tmp_path: Path) -> None:
-    down = Answer(error=ErrorAnswer(status=503, message="overloaded"))
-    async with team_stage(tmp_path, says("draft", down, "APPROVE")) as s:
-        execution_id = await s.submit(workflow(of_component(pair(APPROVED), retries=1)))
-        assert await s.result(execution_id) == "APPROVE"
-        assert s.provider.received == 3
-
-
 async def _cancelled(s: Stage, execution_id: Any) -> None:
     await s.client.cancel(execution_id)
     with pytest.raises(ExecutionCancelled):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
@@ -18,7 +18,13 @@ class Said(TypedDict):
     said: Annotated[list[str], operator.add]
 
 
-class Talk(TypedDict):
+class Answer(TypedDict):
+    answer: str
+
+
+class Talk(Answer):
+    """Messages are no output: LangGraph gives them ids by chance."""
+
     messages: Annotated[list[AnyMessage], add_messages]
 
 
@@ -72,12 +78,12 @@ def parallel() -> Any:
 def _with_tool(name: str, inputs: dict[str, Any]) -> Any:
     tool = getattr(ledger, name)
 
-    async def ask(state: Talk) -> dict[str, list[AIMessage]]:
+    async def ask(state: Talk) -> dict[str, Any]:
         question = HumanMessage(f"Use {inputs['ledger']}.", id="question")
         said = await model().bind_tools([tool]).ainvoke([question, *state["messages"]])
-        return {"messages": [said]}  # type: ignore[list-item]
+        return {"messages": [said], "answer": str(said.content)}
 
-    builder = StateGraph(Talk)
+    builder = StateGraph(Talk, output_schema=Answer)
     builder.add_node("ask", ask)
     builder.add_node("tools", ToolNode([tool], handle_tool_errors=True))
     builder.add_edge(START, "ask")
