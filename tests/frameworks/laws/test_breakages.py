@@ -79,7 +79,8 @@ class TriesToolsAgain(Bent):
 def bent(kind: type[Bent]) -> type[PlainAdapter]:
     class Adapter(PlainAdapter):
         async def run(self, session: Any) -> Json:
-            return await super().run(kind(session))
+            bent_session: Any = kind(session)
+            return await super().run(bent_session)
 
     return Adapter
 
@@ -92,9 +93,9 @@ class RemembersInputs(PlainAdapter):
 
     async def run(self, session: Any) -> Json:
         self.inputs = self.inputs or session.assignment.inputs
-        kept = Bent(session)
+        kept: Any = Bent(session)
         kept.assignment = replace(session.assignment, inputs=self.inputs)
-        return await super().run(kept)  # type: ignore[arg-type]
+        return await super().run(kept)
 
 
 class HidesFailures(PlainAdapter):

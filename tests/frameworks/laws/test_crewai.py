@@ -1,4 +1,4 @@
-"""The adapter laws on CrewAI, with crews from definitions."""
+"""The adapter laws on CrewAI, with crews from definitions, and one of a user's own."""
 
 from __future__ import annotations
 
@@ -35,4 +35,5 @@ class TestCrewAI(AdapterLaws):
             steps=crew(*(f"Say {word} about {{topic}}." for word in ("one", "two", "three"))),
             loop=crew("Again?", "Again?", "Again?"),
             tool=lambda name: crew("Use {ledger}.", tools=[name]),
+            streaming={"entrypoint": "tests.frameworks.laws.crews:streaming"},
         )
