@@ -63,7 +63,10 @@ async def streamed_answers_are_kept(bench: Bench) -> None:
     agent = _there(bench.subject.streaming, "streaming")
     async with bench.stage(agent) as stage:
         await stage.result()
-        assert all(call.body.get("stream") for call in stage.provider.calls), "nothing is streamed"
+        entries = await stage.journal()
+    # The gateway asks for streams whatever the agent asked for: what that was, the intents say.
+    intents = events_of(entries, "call.intended")
+    assert all(one.request.inline.get("stream") for one in intents), "nothing is streamed"
     await _survives(bench, agent, await bench.live(agent))
 
 

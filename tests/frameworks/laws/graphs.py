@@ -66,11 +66,14 @@ def loop() -> Any:
 
 
 def parallel() -> Any:
+    def join(state: Said) -> dict[str, Any]:
+        return {"said": [str(sorted(state["said"]))]}
+
     builder = StateGraph(Said)
     for name in ("left", "right"):
         builder.add_node(name, asking("Which?"))
         builder.add_edge(START, name)
-    builder.add_node("join", lambda state: {"said": [str(sorted(state["said"]))]})
+    builder.add_node("join", join)
     builder.add_edge(["left", "right"], "join")
     return builder
 

@@ -131,6 +131,12 @@ BREAKAGES: list[tuple[type[PlainAdapter], laws.Law]] = [
 ]
 
 
+async def test_a_subject_that_streams_nothing_is_told(tmp_path: Path) -> None:
+    subject = replace(plain.subject(), streaming=plain.subject().steps)
+    with pytest.raises(AssertionError, match="nothing is streamed"):
+        await laws.streamed_answers_are_kept(Bench(subject, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("adapter", "law"),
     BREAKAGES,
