@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from omium.execution.events import Paused
 from omium.execution.people import pause_of
 from omium.execution.records import Failure
-from omium.execution.state import AgentState, ExecutionState
+from omium.execution.state import AgentState, CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
 
 Binding: TypeAlias = tuple[TenantId, str, AgentName]
@@ -163,6 +163,25 @@ def ready_agents(state: ExecutionState) -> list[AgentName]:
         and not agent.questions
         and all(state.agents[name].status == "completed" for name in agent.upstream)
     ]
+
+
+def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallState | None:
+    """A call of the attempt under way that has taken longer than ``limit_s`` seconds."""
+    if limit_s is None or agent.status != "leased":
+        return None
+    for call in agent.calls.values():
+        # Of one that nobody works on any more it is known that it may take for ever.
+        mine = call.status == "open" and call.epoch == agent.epoch and call.key.kind != "human"
+        if mine and now_ms - call.intended_ms > limit_s * 1_000:
+            return call
+    return None
+
+
+def is_overdue(state: ExecutionState, limit_s: float | None, now_ms: int) -> bool:
+    """Whether an execution at work has taken longer than ``limit_s`` seconds since it was
+    created or resumed: a pause costs no time."""
+    at_work = limit_s is not None and state.status in ("queued", "running")
+    return at_work and now_ms - state.awake_ms > (limit_s or 0) * 1_000
 
 
 def pause_due(state: ExecutionState) -> Paused | None:

@@ -23,6 +23,8 @@ from omium.actors.supervision import (
     after_failure,
     after_loss,
     before,
+    is_overdue,
+    overdue_call,
     pause_due,
     plan,
     ready_agents,
@@ -317,6 +319,7 @@ class Supervisor:
         What others said meanwhile is not read yet, so that time is held against nobody.
         """
         now_s = self._clock.monotonic_s()
+        now_ms = self._clock.now_ms() - round(late_s * 1_000)
         for worker in self._roster:
             worker.excuse(late_s)
             if now_s - worker.heard_s > self._settings.heartbeat_timeout_s:
@@ -328,16 +331,42 @@ class Supervisor:
                     self._spawner.end(worker.hello.worker)
                     self._lose(worker, "it did not stop when told")
                     break
-                if attempt.stop_by_s is None and now_s - attempt.progress_s > attempt.timeout_s:
-                    self._time_out(worker, attempt)
+                if attempt.stop_by_s is not None:
+                    continue
+                if now_s - attempt.progress_s > attempt.timeout_s:
+                    what = f"a step of agent {attempt.agent!r}"
+                    self._time_out(worker, attempt, what, attempt.timeout_s)
+                elif (slow := self._overdue_call(attempt, now_ms)) is not None:
+                    self._time_out(worker, attempt, *slow)
+        for state in list(self._live.values()):
+            limit_s = self._workflow(state).timeout_s
+            if is_overdue(state, limit_s, now_ms):
+                self._fail_overdue(state, limit_s or 0)
         for worker_id in self._roster.overdue(now_s - self._settings.start_timeout_s):
             self._spawner.end(worker_id)
         if now_s >= self._leasing_from_s and self._committer.is_idle:
             self._reconcile()
         self.schedule()
 
-    def _time_out(self, worker: Employed, attempt: Attempt) -> None:
-        error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
+    def _overdue_call(self, attempt: Attempt, now_ms: int) -> tuple[str, float] | None:
+        """The call of an attempt that takes longer than it may, in words, and its limit."""
+        state = self._live.get(attempt.execution_id)
+        if state is None:
+            return None
+        limit_s = self._definition(state, attempt.agent).call_timeout_s
+        call = overdue_call(state.agents[attempt.agent], limit_s, now_ms)
+        if call is None or limit_s is None:
+            return None
+        what = f"{call.key.kind} call {call.key.name!r} (journal index {call.index})"
+        return f"{what} of agent {attempt.agent!r}", limit_s
+
+    def _fail_overdue(self, state: ExecutionState, limit_s: float) -> None:
+        error = DeadlineExceeded(f"execution {state.id}", limit_s)
+        failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
+        self._committer.own(state.id, FailureRecorded(failure=failure), Failed(failure=failure))
+
+    def _time_out(self, worker: Employed, attempt: Attempt, what: str, limit_s: float) -> None:
+        error = DeadlineExceeded(what, limit_s)
         failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
         self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
         self._stop(worker, attempt, cancelled=False)
@@ -474,13 +503,16 @@ class Supervisor:
         )
 
     def _definition(self, state: ExecutionState, agent: AgentName) -> Agent:
+        return self._workflow(state).agent(agent)
+
+    def _workflow(self, state: ExecutionState) -> Workflow:
         workflow = self._workflows.get(state.digest)
         if workflow is None:
             if len(self._workflows) >= WORKFLOWS_CACHED_MAX:
                 self._workflows.clear()
             workflow = workflow_from_data(state.definition.inline)
             self._workflows[state.digest] = workflow
-        return workflow.agent(agent)
+        return workflow
 
 
 def _holds(agent: AgentState, epoch: int) -> bool:

@@ -33,6 +33,7 @@ MAX_HANDOFFS = 1024
 MAX_RETRIES = 10
 MAX_TIMEOUT_S = 86_400.0
 DEFAULT_TIMEOUT_S = 600.0
+MAX_EXECUTION_S = 365 * 86_400.0
 MAX_TEXT_CHARS = 262_144
 
 AGENT_NAME = r"[a-z][a-z0-9_]{0,62}"
@@ -134,9 +135,9 @@ class Agent(Record):
     ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
     of what it is set to, and ``answer_from`` names the member of a team whose last message is
     the output, instead of the last message of all. ``timeout_s``
-    is the deadline of one step in seconds; ``retries`` how often a failed step is tried
-    again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
-    workflow, or of the provider.
+    is the deadline of one step in seconds, ``call_timeout_s`` that of one LLM or tool call;
+    ``retries`` how often a failed step is tried again. ``model``, ``temperature`` and
+    ``max_tokens`` left out mean the default of the workflow, or of the provider.
     """
 
     name: Name = Field(description=_A_NAME)
@@ -166,6 +167,11 @@ class Agent(Record):
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
         default=DEFAULT_TIMEOUT_S, description="a number of seconds above 0 and at most 86400"
+    )
+    call_timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 86400",
+        exclude_if=_is_none,
     )
     retries: Annotated[int, Strict(), Field(ge=0, le=MAX_RETRIES)] = Field(
         default=0, description=f"a whole number from 0 to {MAX_RETRIES}"
@@ -208,7 +214,8 @@ class Workflow(Record):
     Build one with :func:`~omium.definitions.load_workflow`,
     :func:`~omium.definitions.parse_workflow` or :func:`~omium.definitions.workflow_from`:
     those also check what holds between the parts. ``inputs`` is a JSON Schema of an object;
-    ``None`` takes any object. ``handoffs`` left out means each agent hands to the next of the
+    ``None`` takes any object. ``timeout_s`` is how long an execution may take, in seconds since it
+    was created or resumed. ``handoffs`` left out means each agent hands to the next of the
     list; an empty list means that no agent hands to another.
 
     Frozen, but the schemas are ordinary dicts for the sake of their readers: do not change
@@ -224,6 +231,11 @@ class Workflow(Record):
     description: Text | None = Field(default=None, description=_A_TEXT)
     model: ModelName | None = Field(default=None, description=_A_MODEL)
     inputs: Schema | None = Field(default=None, description=_A_SCHEMA)
+    timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_EXECUTION_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 31536000",
+        exclude_if=_is_none,
+    )
     tools: tuple[Tool, ...] = Field(
         default=(), max_length=MAX_TOOLS, description=f"a list of at most {MAX_TOOLS} tools"
     )

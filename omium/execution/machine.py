@@ -430,11 +430,12 @@ def _evolve_call(
             effect_key=event.effect_key,
             inside=event.inside,
             approval=event.approval,
+            intended_ms=entry.at_ms,
         )
         if copied:
             people.evolve_copied(call, event)
             return
-        people.evolve_intent(state, call, event, entry.at_ms)
+        people.evolve_intent(state, call, event)
         match event.key.kind:
             case "llm":
                 state.totals.llm_calls += 1

@@ -43,7 +43,7 @@ class CallState:
     approval: int = 0
     request: Payload | None = None
     approved: str = ""
-    asked_ms: int = 0
+    intended_ms: int = 0
 
 
 @dataclass(slots=True)

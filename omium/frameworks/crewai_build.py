@@ -155,10 +155,6 @@ def _subject(session: Session, entrypoint: str, crew: Crew) -> None:
             agent.cache = False
             agent.tools_handler = ToolsHandler()
     for task in crew.tasks:
-        if task.human_input:
-            raise EntrypointError(
-                entrypoint, f"task {task.name!r} asks a person for input, and a worker has none"
-            )
         # In a thread of its own a task could not be stopped: CrewAI loses what unwinds it.
         if task.async_execution:
             log.warning("task %r of %s is run in its turn, not async", task.name, entrypoint)

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from omium.errors import AgentError
 from omium.frameworks.answers import parsed_answer
 from omium.frameworks.crewai_build import crew_of_definition, crew_of_entrypoint
+from omium.frameworks.crewai_people import asks_durably
 from omium.frameworks.crewai_quiet import subdue
 from omium.frameworks.protocol import Session
 from omium.types import Json
@@ -39,7 +40,8 @@ def run_crew(session: Session) -> Json:
     if finished < len(crew.tasks):
         session.blocking.start_step(str(finished), crew.tasks[finished].name or "")
     crew.task_callback = _boundary(session, crew, crew.task_callback)
-    result: Any = crew.kickoff(inputs=inputs)
+    with asks_durably(session):
+        result: Any = crew.kickoff(inputs=inputs)
     structured = _structured(result)
     if structured is not None:
         return structured

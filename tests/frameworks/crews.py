@@ -16,6 +16,7 @@ from crewai.tools import BaseTool, tool
 from crewai.tools.tool_failure import ToolFailure
 from pydantic import BaseModel, Field
 
+import omium
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
 
@@ -227,6 +228,23 @@ def side_by_side() -> Crew:
         _task(agent, "second", "Say two."),
     ]
     return Crew(agents=[agent], tasks=tasks)
+
+
+@tool("looked")
+def looked(where: str) -> str:
+    """Have somebody look somewhere."""
+    return f"{where}: {omium.ask(f'What is {where}?')}"
+
+
+@tool("paid")
+def paid(amount: int) -> str:
+    """Pay, once that is approved."""
+    return f"paid {amount}"
+
+
+def asks_in_tools() -> Crew:
+    agent = _agent(looked, paid)
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
 
 
 def asks_a_person() -> Crew:

@@ -477,13 +477,6 @@ def wants_more(inputs: dict[str, Any], key: str) -> Any:
     raise AssertionError("cannot be called")
 
 
-def asks_a_person() -> Any:
-    def node(state: Said) -> dict[str, Any]:
-        return {"said": [interrupt("May I?")]}
-
-    return chain(("node", node))
-
-
 def stops_before() -> Any:
     return chain(("node", noting("node"))).compile(interrupt_before=["node"])
 

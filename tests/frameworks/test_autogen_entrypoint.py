@@ -387,7 +387,6 @@ async def test_a_failing_model_of_a_client_of_the_users(tmp_path: Path, point: A
         ("raises", "building the team raised RuntimeError: no key for the vault"),
         ("no_team", "it returned a list, not a team or an agent of AutoGen"),
         ("wants_more", "it takes 'key'; it can be given inputs and outputs"),
-        ("asks_a_person", "agent 'user' asks a person for input"),
         ("runs_code", "agent 'coder' runs code past the journal"),
         ("own_runtime", "has a runtime of its own"),
         ("missing", "has no 'missing'"),

@@ -311,7 +311,6 @@ async def test_a_task_that_would_run_by_itself_is_run_in_its_turn(
         ("raises", "building the crew raised RuntimeError: no key for the vault"),
         ("no_crew", "it returned a list, not a Crew"),
         ("wants_more", "it takes 'key'; it can be given inputs and outputs"),
-        ("asks_a_person", "task 'only' asks a person"),
         ("missing", "has no 'missing'"),
         ("tests.frameworks.no_such:crew", "No module named"),
     ],
