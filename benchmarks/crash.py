@@ -1,8 +1,9 @@
 """SIGKILL of everything, at every kind of journal point, and what became of the executions.
 
-Each execution is three agents of a real framework (CrewAI; LangGraph with graphs in a row, in
+Each execution is some agents of a real framework (CrewAI; LangGraph with graphs in a row, in
 a loop and side by side, every second execution streaming; AutoGen with two teams, one of them
-streaming, and an agent between them) on a real Ray, with a scripted provider in a process of its
+streaming, and an agent between them; or all three, mixed, the third agent sending the second back
+once) on a real Ray, with a scripted provider in a process of its
 own that counts the calls which reach it. Faults are injected at exact points:
 before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
@@ -21,7 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ POINTS = (
 )
 # One kill in each step or so, that the next one may find the execution at work again.
 PLACES = ("first", "first", "second", "third")
+# The second agent is hit in its second round as well, and the third where it sends it back.
+PLACES_MIXED = ("first", "second", "third", "second", "fourth")
+SENT_BACK = "round.started"
 RESTART_MS = 10_000
 """How long Ray may take to start a coordinator or a gateway again."""
 
@@ -58,6 +62,16 @@ STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
 SCRIPTS = {"autogen": agents_autogen.SCRIPT}
 """What the provider answers instead, by framework."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Whom to kill, ``when`` (before or after) the event of the agent at ``place`` commits."""
+
+    event: str
+    when: str
+    target: str
+    place: str
 
 
 @dataclass
@@ -84,7 +98,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="omium-crash-"))
     tally = Tally()
-    plans = list(_plans(options.kills))
+    places = PLACES_MIXED if options.framework == "mixed" else PLACES
+    plans = list(_plans(options.kills, places))
     for number, faults in enumerate(plans):
         _execution(folder / str(number), options.framework, number, faults, options.spare, tally)
         print(
@@ -133,8 +148,8 @@ def _early(points: Iterator[tuple[str, str]], later: list[tuple[str, str]]) -> t
     raise AssertionError("points go round for ever")
 
 
-def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
-    """Lists of (event, when, target): what to kill in each execution, in order.
+def _plans(kills: int, places: tuple[str, ...]) -> Iterator[list[Fault]]:
+    """What to kill in each execution, in order.
 
     Points and targets are drawn so that all pairs come up in turn. A kill that ends the
     driver comes last in its execution, since each costs a new start of Ray.
@@ -142,21 +157,26 @@ def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
     points = itertools.cycle(itertools.product(POINTS, ("after", "before")))
     cheap = itertools.cycle(("worker", "coordinator", "worker", "gateway"))
     dear = itertools.cycle(("driver", "node"))
+    sent_back = itertools.cycle((True, False))
     kept: list[tuple[str, str]] = []
     left = kills
     while left > 0:
-        size = min(len(PLACES), left)
+        size = min(len(places), left)
         targets = [next(cheap) for _ in range(size - 1)] + [next(dear)]
-        plan: list[tuple[str, str, str]] = []
+        plan: list[Fault] = []
         for place, target in enumerate(targets):
-            if PLACES[place] in PLACES[place + 1 :]:
+            if places[place] in places[place + 1 :]:
                 event, when = _early(points, kept)
             else:
                 event, when = kept.pop(0) if kept else next(points)
-            plan.append((event, when, target))
-        if len(plan) > 1 and plan[0][2] == "gateway" and plan[1][0] == "attempt.started":
+            plan.append(Fault(event, when, target, places[place]))
+        if places is PLACES_MIXED and len(plan) > 2 and next(sent_back):
+            # No worker is at work then, and a gateway would not be missed.
+            target = plan[2].target if plan[2].target in ("driver", "node") else "coordinator"
+            plan[2] = Fault(SENT_BACK, plan[2].when, target, places[2])
+        elif len(plan) > 1 and plan[0].target == "gateway" and plan[1].event == "attempt.started":
             # An attempt outlives its gateway, so no other one would start here.
-            plan[:2] = plan[1::-1]
+            plan[0], plan[1] = replace(plan[1], place=places[0]), replace(plan[0], place=places[1])
         yield plan
         left -= size
 
@@ -165,7 +185,7 @@ def _execution(
     folder: Path,
     framework: str,
     number: int,
-    plan: list[tuple[str, str, str]],
+    plan: list[Fault],
     spare: int,
     tally: Tally,
 ) -> None:
@@ -173,13 +193,13 @@ def _execution(
     folder.mkdir(parents=True)
     faults = [
         {
-            "event": event,
-            "when": when,
-            "target": target,
-            "agent": PLACES[i],
+            "event": fault.event,
+            "when": fault.when,
+            "target": fault.target,
+            "agent": fault.place,
             "marker": str(folder / f"fault{i}"),
         }
-        for i, (event, when, target) in enumerate(plan)
+        for i, fault in enumerate(plan)
     ]
     printed: list[dict[str, Any]] = []
     with _provider(folder, SCRIPTS.get(framework, SCRIPT)) as base_url:
@@ -236,9 +256,7 @@ def _provider(folder: Path, answers: dict[str, Any]) -> Iterator[str]:
         process.wait(timeout=10)
 
 
-def _count(
-    folder: Path, plan: list[tuple[str, str, str]], printed: list[dict[str, Any]], tally: Tally
-) -> None:
+def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally: Tally) -> None:
     journal = Journal.open(folder / "data" / FILE_NAME)
     rows = journal.executions()
     entries = list(journal.all_entries(rows[0].id))
@@ -251,10 +269,11 @@ def _count(
     kept = {entry.index: json.loads(json.dumps(to_json(entry))) for entry in entries}
     told = [line for line in printed if line["type"] != "result"]
     tally.lost_acks += sum(kept.get(line["index"]) != line for line in told)
-    for number, (event, when, target) in enumerate(plan):
+    for number, fault in enumerate(plan):
+        target = fault.target
         marker = folder / f"fault{number}"
         if not marker.exists():
-            tally.problems.append(f"{folder}: no {target} was killed {when} {event}")
+            tally.problems.append(f"{folder}: no {target} was killed {fault.when} {fault.event}")
             continue
         tally.kills += 1
         following = folder / f"fault{number + 1}"
@@ -275,11 +294,11 @@ def _killed(marker: Path) -> tuple[int, int]:
     return int(at_ms), int(warm)
 
 
-def _alone(folder: Path, plan: list[tuple[str, str, str]], number: int) -> bool:
+def _alone(folder: Path, plan: list[Fault], number: int) -> bool:
     """Whether everything else was up at a kill: nothing but a worker was killed shortly before."""
     killed_ms = _killed(folder / f"fault{number}")[0]
     others = (
-        folder / f"fault{earlier}" for earlier in range(number) if plan[earlier][2] != "worker"
+        folder / f"fault{earlier}" for earlier in range(number) if plan[earlier].target != "worker"
     )
     return all(killed_ms - _killed(marker)[0] >= RESTART_MS for marker in others if marker.exists())
 

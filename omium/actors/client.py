@@ -12,9 +12,10 @@ import msgspec
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs, payload_of, value_of
 from omium.actors.link import Address, Link
+from omium.actors.plan import plan_of
 from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
-from omium.definitions import Workflow, graph, validate_inputs
+from omium.definitions import Workflow, validate_inputs
 from omium.errors import (
     DeadlineExceeded,
     ExecutionCancelled,
@@ -26,7 +27,7 @@ from omium.errors import (
 )
 from omium.execution.blobref import BlobRef
 from omium.execution.events import Created, Entry, Request
-from omium.execution.records import Decision, Payload, PlannedAgent
+from omium.execution.records import Decision, Payload
 from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
 from omium.types import DEFAULT_TENANT, ExecutionId, Json, Status, TenantId
@@ -109,7 +110,6 @@ class Client:
     ) -> ExecutionId:
         """Create an execution; returns its id once that is durable. Raises ``InputError``."""
         valid = validate_inputs(workflow, inputs)
-        handoffs = graph(workflow)
         execution_id = execution_id or self.new_execution_id()
         created = Created(
             tenant=self._tenant,
@@ -118,10 +118,7 @@ class Client:
             digest=workflow.digest,
             definition=Payload(inline=workflow.to_data()),
             inputs=Payload(inline=valid),
-            plan=tuple(
-                PlannedAgent(name=name, upstream=tuple(handoffs.givers(name)))
-                for name in handoffs.order
-            ),
+            plan=plan_of(workflow),
             model=model,
             import_paths=import_paths,
             labels=dict(labels or {}),

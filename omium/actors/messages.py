@@ -14,6 +14,7 @@ from omium.execution.calls import CallDecision
 from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event, Request
 from omium.execution.machine import Refusal
 from omium.execution.records import CallKey, Decision, Failure, Payload, Question, Writer
+from omium.execution.state import AgentStatus
 from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
 from omium.types import DEFAULT_TENANT, AgentName, ExecutionId, Status, TenantId, WorkerId
@@ -319,6 +320,7 @@ class Lease(Message, frozen=True, kw_only=True, tag="lease"):
     steps: tuple[str, ...]
     import_paths: tuple[str, ...]
     gateway_url: str
+    round: int = 1
 
 
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
@@ -403,15 +405,17 @@ class CallBegun(Message, frozen=True, kw_only=True, tag="call_begun"):
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an agent is. ``output`` is set once it has completed."""
+    """How far an agent is. ``output`` is set once it has completed. In a loop, all but ``epoch``
+    is of its present ``round``."""
 
     name: AgentName
-    status: Literal["waiting", "leased", "completed"]
+    status: AgentStatus
     epoch: int
     worker: WorkerId | None
     steps: int
     checkpoint: int
     output: Payload | None
+    round: int = 1
 
 
 class QuestionView(msgspec.Struct, frozen=True, kw_only=True):

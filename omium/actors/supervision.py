@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from omium.execution.events import Paused
 from omium.execution.people import pause_of
 from omium.execution.records import Failure
+from omium.execution.routing import due, ready_agents
 from omium.execution.state import AgentState, CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
 
@@ -152,19 +153,6 @@ def _retired(
     return useless[: max(needed - ready[framework], 0)]
 
 
-def ready_agents(state: ExecutionState) -> list[AgentName]:
-    """The agents that wait for nobody, in the order of the plan."""
-    if state.status not in ("queued", "running"):
-        return []
-    return [
-        agent.name
-        for agent in state.agents.values()
-        if agent.status == "waiting"
-        and not agent.questions
-        and all(state.agents[name].status == "completed" for name in agent.upstream)
-    ]
-
-
 def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallState | None:
     """A call of the attempt under way that has taken longer than ``limit_s`` seconds."""
     if limit_s is None or agent.status != "leased":
@@ -189,32 +177,11 @@ def pause_due(state: ExecutionState) -> Paused | None:
 
     While other agents have something to do it goes on, and only who asked waits.
     """
-    if state.status not in ("queued", "running") or ready_agents(state):
+    if state.status not in ("queued", "running") or ready_agents(state) or due(state):
         return None
     if any(agent.status == "leased" for agent in state.agents.values()):
         return None
     return pause_of(state)
-
-
-def before(state: ExecutionState, name: AgentName) -> list[AgentName]:
-    """The agents whose outputs ``name`` may see: those it waits for, and those they wait for.
-
-    No others, though they may have completed: what an agent sees must not depend on timing.
-    """
-    found: set[AgentName] = set()
-    ahead = [*state.agents[name].upstream]
-    while ahead:
-        upstream = ahead.pop()
-        if upstream not in found:
-            found.add(upstream)
-            ahead += state.agents[upstream].upstream
-    return [agent for agent in state.agents if agent in found]
-
-
-def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
-    """The agents that nobody follows: their outputs are the result."""
-    followed = {name for agent in state.agents.values() for name in agent.upstream}
-    return tuple(name for name in state.agents if name not in followed)
 
 
 def after_loss(agent: AgentState) -> Literal["retry", "fail"]:

@@ -22,13 +22,10 @@ from omium.actors.supervision import (
     Want,
     after_failure,
     after_loss,
-    before,
     is_overdue,
     overdue_call,
     pause_due,
     plan,
-    ready_agents,
-    sinks,
 )
 from omium.actors.transport import Connection
 from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
@@ -38,13 +35,13 @@ from omium.errors import DeadlineExceeded, ProtocolError
 from omium.execution.events import (
     AttemptEnded,
     AttemptStarted,
-    Completed,
     Event,
     Failed,
     FailureRecorded,
     Paused,
 )
 from omium.execution.records import AttemptCause, AttemptEnd, Failure
+from omium.execution.routing import due, ready_agents, seen
 from omium.execution.state import AgentState, ExecutionState
 from omium.storage.replica import Replica, Written
 from omium.types import AgentName, ExecutionId
@@ -371,14 +368,23 @@ class Supervisor:
         self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
         self._stop(worker, attempt, cancelled=False)
 
+    def decide(self, state: ExecutionState) -> None:
+        """Write what follows from what agents handed on: whom it skips, who runs again, the end."""
+
+        def then(result: CommitResult) -> None:
+            # Agents that completed in one batch each ask for the decision: the second is refused.
+            if not isinstance(result, Written):
+                log.debug("what follows in %s: %s", state.id, result)
+
+        events = due(state)
+        if events:
+            self._committer.own(state.id, *events, then=then)
+
     def _reconcile(self) -> None:
         """Write what should follow from the journal and was not written, because the
         coordinator was restarted or its disk was full."""
         for state in list(self._live.values()):
-            if state.status in ("queued", "running") and all(
-                agent.status == "completed" for agent in state.agents.values()
-            ):
-                self._committer.own(state.id, Completed(sinks=sinks(state)))
+            self.decide(state)
             pause = pause_due(state)
             if pause is not None:
                 self._committer.own(state.id, pause)
@@ -476,7 +482,6 @@ class Supervisor:
     def _lease_message(self, execution_id: ExecutionId, name: AgentName, epoch: int) -> m.Lease:
         state = self._live[execution_id]
         agent = state.agents[name]
-        outputs = {giver: state.agents[giver].output for giver in before(state, name)}
         return m.Lease(
             execution_id=state.id,
             tenant=state.tenant,
@@ -486,11 +491,12 @@ class Supervisor:
             definition=state.definition,
             model=state.model,
             inputs=state.inputs,
-            outputs={giver: output for giver, output in outputs.items() if output is not None},
+            outputs=seen(state, name),
             saved=agent.saved,
             steps=tuple(agent.steps),
             import_paths=state.import_paths,
             gateway_url=self._gateway_url,
+            round=agent.round,
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:
@@ -521,7 +527,7 @@ def _holds(agent: AgentState, epoch: int) -> bool:
 
 def _cause(agent: AgentState) -> AttemptCause:
     if agent.ended is None:
-        return "first" if agent.epoch == 0 else "resumed"
+        return "first" if agent.attempts == 0 else "resumed"
     if agent.ended == "asked":
         return "resumed"
     return "worker_lost" if agent.ended == "worker_lost" else "retry"

@@ -24,7 +24,7 @@ from omium.actors.attempt import (
 from omium.actors.failures import failure_of
 from omium.actors.link import Address, Link
 from omium.actors.transport import Answer, Codec, Connection
-from omium.definitions import value_problems, workflow_from_data
+from omium.definitions import fitting, unheard, value_problems, workflow_from_data
 from omium.errors import (
     Asked,
     AttemptCancelled,
@@ -35,6 +35,7 @@ from omium.errors import (
     ProtocolError,
     Unavailable,
 )
+from omium.execution.calls import step_in_round
 from omium.execution.events import AgentCompleted
 from omium.execution.records import Failure
 from omium.frameworks.hook import CallSite, watched
@@ -263,7 +264,9 @@ class Worker:
             inputs=await value(lease.inputs),
             outputs={name: await value(output) for name, output in lease.outputs.items()},
             saved=await value(lease.saved) if lease.saved is not None else None,
-            steps=lease.steps,
+            steps=tuple(step_in_round(step, lease.round) for step in lease.steps),
+            absent=frozenset(unheard(workflow, lease.agent, lease.outputs)),
+            round=lease.round,
             import_paths=lease.import_paths,
             endpoint=ModelEndpoint(
                 base_url=f"{lease.gateway_url}/v1",
@@ -281,7 +284,8 @@ class Worker:
             if problems:
                 raise OutputSchemaError(agent.name, problems)
         payload = await payload_of(output, self._blobs, session.tenant)
-        await session.append(AgentCompleted(agent=agent.name, output=payload))
+        fits = fitting(session.assignment.workflow, agent.name, output)
+        await session.append(AgentCompleted(agent=agent.name, output=payload, fits=fits))
 
 
 def _asked_in(group: BaseExceptionGroup[BaseException]) -> Asked | None:

@@ -392,7 +392,7 @@ def ending_error(records: Records, state: ExecutionState) -> OmiumError:
         case "cancelled":
             return ExecutionCancelled(state.id, "cancelled")
         case _:
-            done = sum(agent.status == "completed" for agent in state.agents.values())
+            done = sum(agent.is_done for agent in state.agents.values())
             shown = records.shown_status(state.status)
             hint = f"; go on with: omium resume {state.id}" if shown == "interrupted" else ""
             return Conflict(

@@ -30,6 +30,7 @@ MAX_AGENTS = 64
 MAX_TOOLS = 128
 MAX_TASKS = 64
 MAX_HANDOFFS = 1024
+MAX_ROUNDS = 100
 MAX_RETRIES = 10
 MAX_TIMEOUT_S = 86_400.0
 DEFAULT_TIMEOUT_S = 600.0
@@ -45,6 +46,7 @@ _A_TOOL_NAME = "the name of a declared tool"
 _A_FUNCTION = "package.module:function"
 _A_MODEL = "provider/model, such as local/smollm2-135m-instruct"
 _A_SCHEMA = "a JSON Schema (a mapping)"
+_A_CONDITION = "a JSON Schema (a mapping) that the output must fit"
 _A_COMPONENT = "an AutoGen component (a mapping with provider and config)"
 
 
@@ -190,13 +192,35 @@ class Agent(Record):
         return self.output
 
 
+class Loop(Record):
+    """What makes a handoff one back: to an agent before the one that hands over, or to itself.
+
+    ``max`` is how often it may be taken. ``then`` says what follows when it would be taken once
+    more: the agent hands on to those after it (``continue``), or the execution fails (``fail``).
+    """
+
+    max: Annotated[int, Strict(), Field(ge=1, le=MAX_ROUNDS)] = Field(
+        description=f"a whole number from 1 to {MAX_ROUNDS}"
+    )
+    then: Literal["continue", "fail"] = Field(default="continue", description="continue or fail")
+
+
 class Handoff(Record):
-    """The output of agent ``source`` (``from`` in a definition) goes to each agent of ``to``."""
+    """The output of agent ``source`` (``from`` in a definition) goes to each agent of ``to``.
+
+    With ``when``, only if it fits that JSON Schema; with ``otherwise``, only if it fits the
+    ``when`` of no other handoff of ``source``. With ``loop`` the handoff goes back, to one agent.
+    """
 
     source: Name = Field(alias="from", description="the name of an agent")
     to: Annotated[tuple[Name, ...], BeforeValidator(_several)] = Field(
         min_length=1, max_length=MAX_AGENTS, description="a list of names of agents"
     )
+    when: Schema | None = Field(default=None, description=_A_CONDITION, exclude_if=_is_none)
+    otherwise: Literal[True] | None = Field(
+        default=None, description="true, or nothing", exclude_if=_is_none
+    )
+    loop: Loop | None = Field(default=None, description="a mapping with max", exclude_if=_is_none)
 
 
 Handoffs: TypeAlias = tuple[
@@ -289,9 +313,10 @@ MEMBERS: dict[tuple[type[Record], str], type[Record]] = {
     (Workflow, "tools"): Tool,
     (Workflow, "agents"): Agent,
     (Workflow, "handoffs"): Handoff,
+    (Handoff, "loop"): Loop,
     (Agent, "tasks"): Task,
 }
-"""Which field of which record holds a list of which records."""
+"""Which field of which record holds which records."""
 
 ITEMS: dict[str, str] = {
     "tools": _A_TOOL_NAME,

@@ -151,10 +151,32 @@ class StepCompleted(_Event, frozen=True, kw_only=True, tag="step.completed"):
 
 
 class AgentCompleted(_Event, frozen=True, kw_only=True, tag="agent.completed"):
-    """An agent handed over its output, which satisfies its schema."""
+    """An agent handed over its output, which satisfies its schema.
+
+    ``fits`` names those to whom the agent hands on a condition that the output fulfils.
+    """
 
     agent: AgentName
     output: Payload
+    fits: tuple[AgentName, ...] = ()
+
+
+class AgentSkipped(_Event, frozen=True, kw_only=True, tag="agent.skipped"):
+    """An agent does not run, because nobody of those before it handed to it."""
+
+    agent: AgentName
+
+
+class RoundStarted(_Event, frozen=True, kw_only=True, tag="round.started"):
+    """``agent`` handed back to ``to``: ``agents``, all of the loop, run again.
+
+    ``round`` counts the rounds of this loop. The first needs no event, so it is 2 or more.
+    """
+
+    agent: AgentName
+    to: AgentName
+    agents: tuple[AgentName, ...]
+    round: int
 
 
 class FailureRecorded(_Event, frozen=True, kw_only=True, tag="failure.recorded"):
@@ -185,7 +207,7 @@ class Signalled(_Event, frozen=True, kw_only=True, tag="execution.signalled"):
 
 
 class Completed(_Event, frozen=True, kw_only=True, tag="execution.completed"):
-    """All agents are done. The result is the output of ``sinks``, the agents nobody follows."""
+    """All agents are done. The result is the output of ``sinks``, who handed to nobody."""
 
     sinks: tuple[AgentName, ...]
 
@@ -209,6 +231,8 @@ Event: TypeAlias = (
     | CallDecided
     | StepCompleted
     | AgentCompleted
+    | AgentSkipped
+    | RoundStarted
     | FailureRecorded
     | Paused
     | Resumed

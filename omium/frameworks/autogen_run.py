@@ -19,7 +19,6 @@ from autogen_agentchat.messages import (
 )
 from autogen_agentchat.teams import BaseGroupChat, MagenticOneGroupChat
 
-from omium.definitions import render
 from omium.errors import AgentError
 from omium.frameworks.answers import parsed_answer
 from omium.frameworks.autogen_build import check_parts, let_go, subject_of
@@ -67,8 +66,7 @@ def _task(session: Session) -> list[BaseChatMessage]:
     assignment = session.assignment
     if assignment.agent.task is None:
         return []
-    values: dict[str, Json] = {**assignment.inputs, **assignment.outputs}
-    return [TextMessage(content=render(assignment.agent.task, values), source="user")]
+    return [TextMessage(content=assignment.rendered(assignment.agent.task), source="user")]
 
 
 async def _at_once(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -16,7 +15,7 @@ from crewai import Agent, Crew, Process, Task
 from crewai.agents.tools_handler import ToolsHandler
 
 from omium.definitions import Agent as AgentDefinition
-from omium.definitions import render, strict
+from omium.definitions import strict
 from omium.errors import ConfigError, EntrypointError
 from omium.frameworks.crewai_llm import GuidedLLM, TaskShape
 from omium.frameworks.crewai_tools import defined_tool, journal_tools, resolved
@@ -36,7 +35,6 @@ def crew_of_definition(session: Session) -> Crew:
     definition = assignment.agent
     if not assignment.endpoint.model:
         raise ConfigError(f"no model for agent {definition.name!r}: set one, or use --model")
-    values: dict[str, Json] = {**assignment.inputs, **assignment.outputs}
     llm = GuidedLLM(
         model=assignment.endpoint.model,
         provider="openai",
@@ -48,28 +46,27 @@ def crew_of_definition(session: Session) -> Crew:
     )
     # The agent has no tools of its own: CrewAI would give them to tasks that are to have none.
     agent = Agent(
-        role=render(definition.role or definition.name, values),
-        goal=render(definition.goal or "", values),
-        backstory=render(definition.backstory or "", values),
+        role=assignment.rendered(definition.role or definition.name),
+        goal=assignment.rendered(definition.goal or ""),
+        backstory=assignment.rendered(definition.backstory or ""),
         llm=llm,
         verbose=False,
         allow_delegation=False,
         max_retry_limit=0,
         cache=False,
     )
-    tasks = [_task(session, agent, llm, number, values) for number in range(len(definition.tasks))]
+    tasks = [_task(session, agent, llm, number) for number in range(len(definition.tasks))]
     return Crew(agents=[agent], tasks=tasks, process=Process.sequential, verbose=False, cache=False)
 
 
-def _task(
-    session: Session, agent: Agent, llm: GuidedLLM, number: int, values: Mapping[str, Json]
-) -> Task:
-    workflow, owner = session.assignment.workflow, session.assignment.agent
+def _task(session: Session, agent: Agent, llm: GuidedLLM, number: int) -> Task:
+    assignment = session.assignment
+    workflow, owner = assignment.workflow, assignment.agent
     definition = owner.tasks[number]
     task = Task(
         name=definition.name or f"task{number + 1}",
-        description=render(definition.description, values),
-        expected_output=render(definition.expected_output, values),
+        description=assignment.rendered(definition.description),
+        expected_output=assignment.rendered(definition.expected_output),
         agent=agent,
     )
     llm.shapes[str(task.id)] = _shape(owner, number)
@@ -113,8 +110,11 @@ def crew_of_entrypoint(session: Session, entrypoint: str) -> tuple[Crew, dict[st
         raise EntrypointError(entrypoint, f"it returned a {type(crew).__name__}, not a Crew")
     _refuse_shared(entrypoint, crew)
     _subject(session, entrypoint, crew)
-    kickoff = None if wanted else {**assignment.inputs, **assignment.outputs}
-    return crew, kickoff or None
+    if wanted:
+        return crew, None
+    # CrewAI refuses a placeholder without a value, and would write the None of one as "None".
+    missing = dict.fromkeys(sorted(assignment.absent), "")
+    return crew, {**assignment.inputs, **missing, **assignment.outputs} or None
 
 
 _used: WeakValueDictionary[int, Any] = WeakValueDictionary()
