@@ -7,7 +7,7 @@ from omium.definitions.checks import KNOWN_FRAMEWORKS
 from omium.definitions.graph import HandoffGraph, graph
 from omium.definitions.inputs import coerce_inputs, validate_inputs
 from omium.definitions.loader import load_workflow
-from omium.definitions.model import Agent, Handoff, Task, Tool, Workflow
+from omium.definitions.model import Agent, Handoff, Member, Task, Tool, Workflow
 from omium.definitions.schema import value_problems
 from omium.definitions.schema_strict import strict
 from omium.definitions.templates import escaped, render
@@ -18,6 +18,7 @@ __all__ = [
     "Agent",
     "Handoff",
     "HandoffGraph",
+    "Member",
     "Task",
     "Tool",
     "Workflow",

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from omium.definitions.components import component_problems
+from omium.definitions.crews import crew_problems
 from omium.definitions.graph import HandoffGraph, chain_edges, chain_names, graph_of
 from omium.definitions.model import AGENT_NAME, MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
@@ -57,6 +58,7 @@ def relational_problems(
         yield from _framework(member, frameworks)
         yield from _component(member)
         yield from _tools(data, member)
+        yield from crew_problems(member.data, member.path)
     yield from unplaced
     yield from _cycles(data, graph)
     yield from _schemas(data, members)
@@ -69,11 +71,12 @@ def templates(agent: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
         text = agent.get(key)
         if isinstance(text, str):
             yield (key,), text
-    for i, task in _mappings(agent.get("tasks")):
-        for key in ("description", "expected_output"):
-            text = task.get(key)
-            if isinstance(text, str):
-                yield ("tasks", i, key), text
+    for part, keys in (("tasks", ("description", "expected_output")), ("members", _CREW_TEXTS)):
+        for i, item in _mappings(agent.get(part)):
+            for key in keys:
+                text = item.get(key)
+                if isinstance(text, str):
+                    yield (part, i, key), text
 
 
 def _mappings(value: Json) -> Iterator[tuple[int, dict[str, Json]]]:
