@@ -47,7 +47,8 @@ class Looping(Flow[dict]):
     @listen(or_(begin, "again"))
     def turn(self) -> str:
         self.state["rounds"] += 1
-        return _row(self.state, "task one.", "task two.").kickoff().raw
+        done: Any = _row(self.state, "task one.", "task two.").kickoff()
+        return done.raw
 
     @router(turn)
     def judge(self) -> str:
@@ -71,7 +72,7 @@ def managed(inputs: dict[str, Any]) -> Crew:
     """A manager who gives two coworkers work at once, with the same tool."""
     agents = [_agent(inputs, role, record) for role in ("left", "right")]
     return Crew(
-        agents=agents,
+        agents=[*agents],
         tasks=[_task(f"Number {inputs['number']}. Manage figures.")],
         process=Process.hierarchical,
         manager_agent=_agent(inputs, "manager"),

@@ -45,7 +45,7 @@ class Rounds(Flow[State]):
     @listen(or_(begin, "again"))
     def turn(self) -> Any:
         self.state.rounds += 1
-        done = crew(f"Note turn{self.state.rounds} at {self.state.till}.").kickoff()
+        done: Any = crew(f"Note turn{self.state.rounds} at {self.state.till}.").kickoff()
         self.state.said.append(done.raw)
         return done
 
@@ -55,7 +55,7 @@ class Rounds(Flow[State]):
 
     @listen("enough")
     async def left(self) -> Verdict:
-        done = await crew(
+        done: Any = await crew(
             f"Note one at {self.state.till}.", f"Note two at {self.state.till}.", at_once=True
         ).kickoff_async()
         self.state.left = done.raw
@@ -64,7 +64,8 @@ class Rounds(Flow[State]):
     @listen("enough")
     def right(self) -> None:
         agent = Agent(role="clerk", goal="g", backstory="b", llm="gpt-4o-mini", tools=[note_it])
-        self.state.right = agent.kickoff(f"Note right at {self.state.till}.").raw
+        done: Any = agent.kickoff(f"Note right at {self.state.till}.")
+        self.state.right = done.raw
 
     @listen(and_(left, right))
     def finish(self) -> dict[str, Any]:
