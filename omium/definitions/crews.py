@@ -19,11 +19,15 @@ def crew_problems(agent: Mapping[str, Json], path: Path) -> Iterator[Problem]:
     yield from _contexts(tasks, path)
     yield from _ending(tasks, path)
     yield from _members(agent, path)
+    for i, task in tasks if agent.get("tool_calls") == "text" else ():
+        if task.get("tool_choice") == "required":
+            text = "found required beside tool_calls: text, expected auto: words cannot be forced"
+            yield Problem(path=(*path, "tasks", i, "tool_choice"), text=text)
 
 
 def _members(agent: Mapping[str, Json], path: Path) -> Iterator[Problem]:
     described_here = agent.get("framework") == "crewai" and agent.get("entrypoint") is None
-    for key in ("process", "members"):
+    for key in ("process", "members", "tool_calls"):
         if agent.get(key) is not None and not described_here:
             text = "found it here, expected it for a crew that the definition describes only"
             yield Problem(path=(*path, key), text=text)

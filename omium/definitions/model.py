@@ -167,7 +167,9 @@ class Agent(Record):
     ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
     of what it is set to, and ``answer_from`` names the member of a team whose last message is
     the output, instead of the last message of all. A crew with ``process: hierarchical`` has
-    ``members``, and the agent itself is the manager who hands the tasks to them. ``timeout_s``
+    ``members``, and the agent itself is the manager who hands the tasks to them. With
+    ``tool_calls: text`` it is told of its tools in words and calls them in words (ReAct), for
+    models that cannot call tools otherwise. ``timeout_s``
     is the deadline of one step in seconds; ``retries`` how often a failed step is tried
     again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
     workflow, or of the provider.
@@ -190,6 +192,9 @@ class Agent(Record):
     )
     process: Literal["sequential", "hierarchical"] | None = Field(
         default=None, description="sequential or hierarchical", exclude_if=_is_none
+    )
+    tool_calls: Literal["native", "text"] | None = Field(
+        default=None, description="native or text", exclude_if=_is_none
     )
     members: tuple[Member, ...] | None = Field(
         default=None,

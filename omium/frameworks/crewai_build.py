@@ -65,6 +65,7 @@ def _llm(session: Session, model: str) -> GuidedLLM:
         temperature=definition.temperature,
         max_tokens=definition.max_tokens,
         max_retries=0,
+        in_words=definition.tool_calls == "text",
     )
 
 
@@ -116,10 +117,12 @@ def _task(
         async_execution=definition.side_by_side,
         **told,
     )
-    llm.shapes[str(task.id)] = _shape(owner, number)
     # A manager's tools are those for handing work on, and the ones that the task names.
     mine = owner.tools if agent is not None else ()
     names = mine if definition.tools is None else definition.tools
+    if not (llm.in_words and (names or agent is None)):
+        # Under a schema a model could not say in words that it calls a tool.
+        llm.shapes[str(task.id)] = _shape(owner, number)
 
     def returned() -> None:
         llm.served.add(str(task.id))
