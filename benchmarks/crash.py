@@ -1,10 +1,12 @@
 """SIGKILL of everything, at every kind of journal point, and what became of the executions.
 
-Each execution is some agents of a real framework (CrewAI; LangGraph with graphs in a row, in
-a loop and side by side, every second execution streaming; AutoGen with two teams, one of them
-streaming, and an agent between them; or all three, mixed, the third agent sending the second back
-once) on a real Ray, with a scripted provider in a process of its
-own that counts the calls which reach it. Faults are injected at exact points:
+Each execution is some agents of a real framework on a real Ray, with a scripted provider in a
+process of its own that counts the calls which reach it. Each framework has something in a row, in
+a loop and side by side, plain and streaming: CrewAI a crew in a row or, in every second execution,
+a flow with a loop, then async tasks, then a manager who gives two coworkers work at once;
+LangGraph three graphs; AutoGen a team that takes turns, an agent with a tool, and a team that is
+in every second execution a graph with two branches. Mixed is all three, the third agent sending
+the second back once. Faults are injected at exact points:
 before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
 """
@@ -26,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import agents_autogen
+from benchmarks import agents_autogen, crash_script
 from benchmarks.crash_driver import WORKFLOWS
 from benchmarks.machine import describe, percentile
 from omium.execution.events import (
@@ -60,8 +62,11 @@ RESTART_MS = 10_000
 DRIVER_TIMEOUT_S = 240
 STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
-SCRIPTS = {"autogen": agents_autogen.SCRIPT}
+SCRIPTS = {"autogen": agents_autogen.SCRIPT, "crewai": crash_script.CREWS}
 """What the provider answers instead, by framework."""
+
+TAKE_THE_GATEWAY = ("gateway", "driver", "node")
+"""Targets with which a gateway dies, and what it had sent."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,15 @@ class Fault:
 @dataclass
 class Tally:
     """What the benchmark counts. ``in_flight_retried`` are calls that were under way when their
-    gateway, coordinator or node died: started, and on no record as answered."""
+    gateway, coordinator or node died: started, and on no record as answered. ``sent_retried`` are
+    LLM calls among them that a gateway had sent and that was alive all the while."""
 
     kills: int = 0
     executions: int = 0
     completed: int = 0
     repeated_calls: int = 0
     in_flight_retried: int = 0
+    sent_retried: int = 0
     lost_acks: int = 0
     resume_ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     problems: list[str] = field(default_factory=list[str])
@@ -121,6 +128,7 @@ def main(argv: list[str]) -> None:
         "completed": tally.completed,
         "repeated_calls": tally.repeated_calls,
         "in_flight_retried": tally.in_flight_retried,
+        "sent_retried": tally.sent_retried,
         "lost_acks": tally.lost_acks,
         "resume_ms_p50": round(percentile(workers, 0.5)) if workers else None,
         "resume_ms_p99": round(percentile(workers, 0.99)) if workers else None,
@@ -285,7 +293,12 @@ def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally
             if target == "worker" and not warm:
                 name = "worker, no warm one left"
             tally.resume_ms.setdefault(name, []).append(resumed_ms)
-    _count_calls(folder, entries, tally)
+    gone_ms = [
+        _killed(folder / f"fault{number}")[0]
+        for number, fault in enumerate(plan)
+        if fault.target in TAKE_THE_GATEWAY and (folder / f"fault{number}").exists()
+    ]
+    _count_calls(folder, entries, gone_ms, tally)
 
 
 def _killed(marker: Path) -> tuple[int, int]:
@@ -314,17 +327,18 @@ def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -
     return None
 
 
-def _count_calls(folder: Path, entries: list[Entry], tally: Tally) -> None:
+def _count_calls(folder: Path, entries: list[Entry], gone_ms: list[int], tally: Tally) -> None:
     """Compare what reached the provider and the tool with what the journal holds.
 
     Every call that was made needs an intent of its own. More than one intent for the same call
     is a retry of one in flight, unless the call had been completed before: then it is repeated.
+    ``gone_ms`` says when a gateway died, and what it had sent with it.
     """
     completed_keys: set[Any] = set()
     keys: dict[int, Any] = {}
     intents: Counter[str] = Counter()
     finished_steps: set[tuple[str, str]] = set()
-    seen: set[Any] = set()
+    seen: dict[Any, int] = {}
     for entry in entries:
         match entry.event:
             case CallIntended() as event:
@@ -333,8 +347,12 @@ def _count_calls(folder: Path, entries: list[Entry], tally: Tally) -> None:
                 intents[event.key.kind] += 1
                 done = key in completed_keys or (event.agent, event.step) in finished_steps
                 tally.repeated_calls += done
-                tally.in_flight_retried += key in seen and not done
-                seen.add(key)
+                retried = key in seen and not done
+                tally.in_flight_retried += retried
+                if retried and event.key.kind == "llm":
+                    lost = any(seen[key] <= at_ms <= entry.at_ms for at_ms in gone_ms)
+                    tally.sent_retried += not lost
+                seen[key] = entry.at_ms
             case CallCompleted() as event:
                 completed_keys.add(keys[event.call])
             case CallFailed() as event:

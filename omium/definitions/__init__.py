@@ -7,7 +7,7 @@ from omium.definitions.checks import KNOWN_FRAMEWORKS
 from omium.definitions.graph import HandoffGraph, graph
 from omium.definitions.inputs import coerce_inputs, validate_inputs
 from omium.definitions.loader import load_workflow
-from omium.definitions.model import Agent, Handoff, Loop, Task, Tool, Workflow
+from omium.definitions.model import Agent, Handoff, Loop, Member, Task, Tool, Workflow
 from omium.definitions.routes import conditional, fitting, handoffs_of, unheard
 from omium.definitions.schema import value_problems
 from omium.definitions.schema_strict import strict
@@ -20,6 +20,7 @@ __all__ = [
     "Handoff",
     "HandoffGraph",
     "Loop",
+    "Member",
     "Task",
     "Tool",
     "Workflow",

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 
 from omium.definitions.components import component_problems
+from omium.definitions.crews import crew_problems
 from omium.definitions.graph import HandoffGraph
 from omium.definitions.handoff_checks import graph_in, handoff_problems
 from omium.definitions.parts import MAX_ITEMS, Member, final_output, mappings, members_of, strings
@@ -46,6 +47,7 @@ def relational_problems(
         yield from _framework(member, frameworks)
         yield from _component(member)
         yield from _tools(data, member)
+        yield from crew_problems(member.data, member.path)
     yield from unplaced
     yield from handoff_problems(data, members, graph)
     yield from _schemas(data, members)
@@ -58,11 +60,12 @@ def templates(agent: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
         text = agent.get(key)
         if isinstance(text, str):
             yield (key,), text
-    for i, task in mappings(agent.get("tasks")):
-        for key in ("description", "expected_output"):
-            text = task.get(key)
-            if isinstance(text, str):
-                yield ("tasks", i, key), text
+    for part, keys in (("tasks", ("description", "expected_output")), ("members", _CREW_TEXTS)):
+        for i, item in mappings(agent.get(part)):
+            for key in keys:
+                text = item.get(key)
+                if isinstance(text, str):
+                    yield (part, i, key), text
 
 
 # ------------------------------------------------------------------------------- names

@@ -29,6 +29,7 @@ from omium.types import Json
 MAX_AGENTS = 64
 MAX_TOOLS = 128
 MAX_TASKS = 64
+MAX_MEMBERS = 16
 MAX_HANDOFFS = 1024
 MAX_ROUNDS = 100
 MAX_RETRIES = 10
@@ -63,6 +64,10 @@ def _handoff_kind(value: object) -> str | None:
 def _is_none(value: object) -> bool:
     # A field that came later is written where it is used only: older digests stay as they are.
     return value is None
+
+
+def _is_false(value: object) -> bool:
+    return value is False
 
 
 def _several(value: object) -> object:
@@ -116,7 +121,10 @@ class Task(Record):
     ``description`` and ``expected_output`` are templates. ``tools`` is what of the agent's
     tools this task may use; ``None`` means all. ``output`` is the JSON Schema of this task's
     own answer; see :meth:`Agent.output_of`. ``tool_choice: required`` makes the model call one
-    of the tools before it answers, for models too small to see when they should.
+    of the tools before it answers, for models too small to see when they should. ``context``
+    names the earlier tasks whose answers this one is told; ``None`` means all. A task with
+    ``side_by_side`` (``async`` in a definition) does not wait for the one before it, and the
+    next task without it waits for all.
     """
 
     name: Name | None = Field(default=None, description=_A_NAME)
@@ -127,6 +135,31 @@ class Task(Record):
     )
     tool_choice: Literal["auto", "required"] = Field(default="auto", description="auto or required")
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
+    context: tuple[Name, ...] | None = Field(
+        default=None,
+        max_length=MAX_TASKS,
+        description="a list of names of earlier tasks",
+        exclude_if=_is_none,
+    )
+    side_by_side: Annotated[bool, Strict()] = Field(
+        default=False, alias="async", description="true or false", exclude_if=_is_false
+    )
+
+
+class Member(Record):
+    """One of those to whom the manager of a crew hands work.
+
+    ``role``, ``goal`` and ``backstory`` are templates. ``model`` left out is the agent's;
+    ``tools`` are names of tools of the agent, ``None`` means all.
+    """
+
+    role: Text = Field(description=_A_TEXT)
+    goal: Text = Field(description=_A_TEXT)
+    backstory: Text = Field(description=_A_TEXT)
+    model: ModelName | None = Field(default=None, description=_A_MODEL)
+    tools: tuple[ToolName, ...] | None = Field(
+        default=None, max_length=MAX_TOOLS, description="a list of tools of this agent"
+    )
 
 
 class Agent(Record):
@@ -136,10 +169,13 @@ class Agent(Record):
     ``role``, ``goal``, ``backstory`` and ``tasks`` (the three texts are templates), for AutoGen
     ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
     of what it is set to, and ``answer_from`` names the member of a team whose last message is
-    the output, instead of the last message of all. ``timeout_s``
-    is the deadline of one step in seconds, ``call_timeout_s`` that of one LLM or tool call;
-    ``retries`` how often a failed step is tried again. ``model``, ``temperature`` and
-    ``max_tokens`` left out mean the default of the workflow, or of the provider.
+    the output, instead of the last message of all. A crew with ``process: hierarchical`` has
+    ``members``, and the agent itself is the manager who hands the tasks to them. With
+    ``tool_calls: text`` it is told of its tools in words and calls them in words (ReAct), for
+    models that cannot call tools otherwise. ``timeout_s`` is the deadline of one step in seconds,
+    ``call_timeout_s`` that of one LLM or tool call; ``retries`` how often a failed step is tried
+    again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
+    workflow, or of the provider.
     """
 
     name: Name = Field(description=_A_NAME)
@@ -156,6 +192,19 @@ class Agent(Record):
     backstory: Text | None = Field(default=None, description=_A_TEXT)
     tasks: tuple[Task, ...] = Field(
         default=(), max_length=MAX_TASKS, description=f"a list of 1 to {MAX_TASKS} tasks"
+    )
+    process: Literal["sequential", "hierarchical"] | None = Field(
+        default=None, description="sequential or hierarchical", exclude_if=_is_none
+    )
+    tool_calls: Literal["native", "text"] | None = Field(
+        default=None, description="native or text", exclude_if=_is_none
+    )
+    members: tuple[Member, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_MEMBERS,
+        description=f"a list of 1 to {MAX_MEMBERS} members",
+        exclude_if=_is_none,
     )
     tools: tuple[ToolName, ...] = Field(
         default=(), max_length=MAX_TOOLS, description="a list of names of declared tools"
@@ -315,12 +364,14 @@ MEMBERS: dict[tuple[type[Record], str], type[Record]] = {
     (Workflow, "handoffs"): Handoff,
     (Handoff, "loop"): Loop,
     (Agent, "tasks"): Task,
+    (Agent, "members"): Member,
 }
 """Which field of which record holds which records."""
 
 ITEMS: dict[str, str] = {
     "tools": _A_TOOL_NAME,
     "to": "the name of an agent",
+    "context": "the name of an earlier task",
     "handoffs": "a chain such as 'first -> second', or {from: first, to: [second]}",
 }
 """What a correct item is, for the fields whose items are not records only."""

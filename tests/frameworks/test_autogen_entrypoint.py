@@ -10,7 +10,6 @@ import pytest
 from omium.errors import ExecutionCancelled, ExecutionFailed
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
-from tests.actors.stage import Stage
 from tests.frameworks.autogen_stage import (
     AUTOGEN,
     asked,
@@ -27,17 +26,6 @@ from tests.frameworks.autogen_stage import (
 )
 
 pytestmark = AUTOGEN
-
-
-@pytest.fixture
-def point(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Does for the clients of user code what a worker's process does."""
-
-    def at_gateway(s: Stage) -> None:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", f"{s.runtime.api_key}.worker")
-
-    return at_gateway
 
 
 IDEMPOTENT = [
