@@ -109,6 +109,7 @@ class Desk:
                 for path in message.changes
                 if path.startswith("outputs.")
             },
+            code=message.code,
         )
         self._committer.own(
             message.execution_id,

@@ -23,6 +23,7 @@ from omium.actors.supervision import (
     after_failure,
     after_loss,
     before,
+    binding_of,
     pause_due,
     plan,
     ready_agents,
@@ -379,7 +380,7 @@ class Supervisor:
                 execution_id=state.id,
                 agent=agent,
                 framework=self._definition(state, agent).framework,
-                binding=(state.tenant, state.digest, agent),
+                binding=binding_of(state.tenant, state.digest, state.code, agent),
             )
             for state in self._live.values()
             for agent in ready_agents(state)
@@ -462,6 +463,7 @@ class Supervisor:
             steps=tuple(agent.steps),
             import_paths=state.import_paths,
             gateway_url=self._gateway_url,
+            code=state.code,
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:

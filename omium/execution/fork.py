@@ -26,7 +26,7 @@ from omium.execution.events import (
     StepStarted,
 )
 from omium.execution.machine import DECIDED_FAILURE, create, evolve
-from omium.execution.records import Origin, Payload
+from omium.execution.records import CodeRef, Origin, Payload
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName
 
@@ -38,12 +38,14 @@ def fork_events(
     digest: str,
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any] | None = None,
+    code: CodeRef | None = None,
 ) -> tuple[Event, ...]:
     """The first events of an execution forked from ``entries``, the origin's journal up to
     and including the point of the fork.
 
     ``definition`` (and its ``digest``) and ``inputs`` are those of the fork, changed or not;
-    ``outputs`` replaces the outputs of agents that had completed. Raises ``Conflict`` when
+    ``outputs`` replaces the outputs of agents that had completed; ``code`` replaces the origin's,
+    which holds without it. Raises ``Conflict`` when
     the entries are not the beginning of a journal.
     """
     if not entries or not isinstance(entries[0].event, Created):
@@ -57,6 +59,7 @@ def fork_events(
             definition=Payload(inline=dict(definition)),
             digest=digest,
             inputs=Payload(inline=dict(inputs)),
+            code=code or created.code,
         )
     ]
     events += _copied(entries, outputs or {})
