@@ -52,9 +52,15 @@ async def test_the_folder_may_change_or_go(tmp_path: Path, folder: Path) -> None
         assert entry.event.code == code
         worker = (await s.client.runtime()).workers[0]
         assert worker.binding == binding_of(s.client.tenant, FLOW.digest, code, "a")
-        # A fork is pinned to the same.
+        # A fork is pinned to the same, unless it is given other code.
         forked = await s.client.fork(execution, 1)
         assert (await s.result(forked))[0] == "old"  # type: ignore[index]
+        (folder / "pinned_agent.py").write_text("async def act(context):\n    return ['new']\n")
+        new = await s.client.put_code(pack((folder,)))
+        # Another process would import it anew; here all workers are in one.
+        del sys.modules["pinned_agent"]
+        forked = await s.client.fork(execution, 1, code=new)
+        assert await s.result(forked) == ["new"]
 
 
 async def test_code_that_is_damaged_is_not_run(tmp_path: Path, folder: Path) -> None:
