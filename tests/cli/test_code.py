@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.programs import Start, programs
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(560)]
 
 CODE = """
 import asyncio
@@ -53,16 +53,16 @@ def test_an_execution_resumes_on_the_code_that_started_it(start: Start, tmp_path
     first = start(*arguments)
     first.until("stdout", '"step.completed"')
     first.signal(signal.SIGINT)
-    assert first.wait() == 130
+    assert first.wait(150) == 130
 
     write("two")
     gate.touch()
     resumed = start("resume", "last", "--quiet", *where)
-    assert resumed.wait() == 0, resumed.stderr
+    assert resumed.wait(150) == 0, resumed.stderr
     assert json.loads(resumed.stdout) == "one"
 
     forked = start("fork", "last", "--at", "3", "--code", project, "--quiet", *where)
-    assert forked.wait() == 0, forked.stderr
+    assert forked.wait(150) == 0, forked.stderr
     assert json.loads(forked.stdout) == "two"
     assert "code: changed versioned.py\n" in forked.stderr
 
