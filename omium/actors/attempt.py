@@ -59,11 +59,15 @@ _T = TypeVar("_T")
 
 
 class Blobs(Protocol):
-    """What payloads need of a blob store."""
+    """What payloads and bundles of code need of a blob store."""
 
     async def put_json(self, value: Json, *, tenant: str) -> BlobRef: ...
 
     async def get_json(self, ref: BlobRef, *, tenant: str) -> Json: ...
+
+    async def put(self, data: bytes, *, tenant: str) -> BlobRef: ...
+
+    async def get(self, ref: BlobRef, *, tenant: str) -> bytes: ...
 
 
 def as_json(value: Any, what: str) -> Json:

@@ -131,6 +131,7 @@ class Desk:
                 )
                 for name in changed_outputs
             },
+            code=message.code,
         )
         self._committer.own(
             message.execution_id,

@@ -13,7 +13,7 @@ import msgspec
 from omium.execution.calls import CallDecision
 from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event, Request
 from omium.execution.machine import Refusal
-from omium.execution.records import CallKey, Decision, Failure, Payload, Question, Writer
+from omium.execution.records import CallKey, CodeRef, Decision, Failure, Payload, Question, Writer
 from omium.execution.state import AgentStatus
 from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
@@ -129,12 +129,14 @@ class Submit(Message, frozen=True, kw_only=True, tag="submit"):
 
 class Fork(Message, frozen=True, kw_only=True, tag="fork"):
     """Create ``execution_id`` from ``origin`` as it was at journal index ``at``, with
-    ``changes`` (dotted path → JSON value). Answer: ``Appended``."""
+    ``changes`` (dotted path → JSON value), on other ``code`` where that is given.
+    Answer: ``Appended``."""
 
     execution_id: ExecutionId
     origin: ExecutionId
     at: int
     changes: dict[str, Any] = {}
+    code: CodeRef | None = None
     tenant: TenantId = DEFAULT_TENANT
     request: Request | None = None
 
@@ -321,6 +323,7 @@ class Lease(Message, frozen=True, kw_only=True, tag="lease"):
     import_paths: tuple[str, ...]
     gateway_url: str
     round: int = 1
+    code: CodeRef | None = None
 
 
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):

@@ -12,19 +12,26 @@ from typing import Literal, TypeAlias
 
 from omium.execution.events import Paused
 from omium.execution.people import pause_of
-from omium.execution.records import Failure
+from omium.execution.records import CodeRef, Failure
 from omium.execution.routing import due, ready_agents
 from omium.execution.state import AgentState, CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
 
 Binding: TypeAlias = tuple[TenantId, str, AgentName]
-"""What a worker serves for life: a tenant, a workflow digest and an agent of it."""
+"""What a worker serves for life: a tenant, a workflow with its code, and an agent of it."""
 
 LOSSES_MAX = 5
 """Workers in a row that may die on one agent without its journal getting any further."""
 
 PLATFORM_RETRIES_MAX = 5
 """Attempts in a row that may fail for the platform's own reasons."""
+
+
+def binding_of(tenant: TenantId, digest: str, code: CodeRef | None, agent: AgentName) -> Binding:
+    """The binding for an agent of the definition ``digest``. Two versions of code never share a
+    process: Python keeps what it has imported."""
+    served = digest if code is None else f"{digest}+{code.blob.digest}"
+    return tenant, served, agent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

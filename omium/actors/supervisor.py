@@ -22,6 +22,7 @@ from omium.actors.supervision import (
     Want,
     after_failure,
     after_loss,
+    binding_of,
     is_overdue,
     overdue_call,
     pause_due,
@@ -414,7 +415,7 @@ class Supervisor:
                 execution_id=state.id,
                 agent=agent,
                 framework=self._definition(state, agent).framework,
-                binding=(state.tenant, state.digest, agent),
+                binding=binding_of(state.tenant, state.digest, state.code, agent),
             )
             for state in self._live.values()
             for agent in ready_agents(state)
@@ -497,6 +498,7 @@ class Supervisor:
             import_paths=state.import_paths,
             gateway_url=self._gateway_url,
             round=agent.round,
+            code=state.code,
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:

@@ -216,6 +216,9 @@ def _head(records: Records, state: ExecutionState) -> None:
         lines.append(("forked from", f"{state.origin.execution_id}@{state.origin.index}"))
     if state.model:
         lines.append(("model", state.model))
+    if state.code is not None:
+        digest = state.code.blob.digest
+        lines.append(("code", f"{counted(state.code.files, 'file')}, {digest[:19]}…"))
     lines.append(("inputs", clipped(state.inputs, 500)))
     lines += [
         (f"output of {agent.name}", clipped(agent.output, 500))

@@ -16,6 +16,7 @@ from omium.execution.records import (
     AttemptCause,
     AttemptEnd,
     CallKey,
+    CodeRef,
     Decision,
     Failure,
     Origin,
@@ -40,7 +41,8 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     """An execution was accepted. Always the first event, at index 1.
 
     ``definition`` is the whole workflow definition, so that an execution finishes on what
-    started it; ``import_paths`` are the folders in which its entrypoints are looked up;
+    started it; ``import_paths`` are the folders in which its entrypoints are looked up, unless
+    ``code`` pins what was in them;
     ``labels`` are the caller's own, to find it by.
     """
 
@@ -55,6 +57,7 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     import_paths: tuple[str, ...] = ()
     origin: Origin | None = None
     labels: dict[str, str] = {}
+    code: CodeRef | None = None
 
 
 class AttemptStarted(_Event, frozen=True, kw_only=True, tag="attempt.started"):

@@ -30,7 +30,7 @@ from omium.execution.events import (
     StepStarted,
 )
 from omium.execution.machine import DECIDED_FAILURE, create, evolve
-from omium.execution.records import Origin, Payload
+from omium.execution.records import CodeRef, Origin, Payload
 from omium.execution.routing import ROUNDS_EXHAUSTED
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName
@@ -51,14 +51,16 @@ def fork_events(
     digest: str,
     inputs: Mapping[str, Any],
     outputs: Mapping[AgentName, ChangedOutput] | None = None,
+    code: CodeRef | None = None,
 ) -> tuple[Event, ...]:
     """The first events of an execution forked from ``entries``, the origin's journal up to
     and including the point of the fork.
 
     ``definition`` (and its ``digest``) and ``inputs`` are those of the fork, changed or not;
-    ``outputs`` replaces the latest outputs of agents. Raises ``Conflict`` when the entries are
-    not the beginning of a journal. Whether what came after an output may follow from the one
-    that replaces it is for ``machine.check`` to say.
+    ``outputs`` replaces the latest outputs of agents; ``code`` replaces the origin's, which holds
+    without it. Raises ``Conflict`` when the entries are not the beginning of a journal. Whether
+    what came after an output may follow from the one that replaces it is for ``machine.check`` to
+    say.
     """
     if not entries or not isinstance(entries[0].event, Created):
         raise Conflict("a fork begins with a journal's first entry")
@@ -71,6 +73,7 @@ def fork_events(
             definition=Payload(inline=dict(definition)),
             digest=digest,
             inputs=Payload(inline=dict(inputs)),
+            code=code or created.code,
         )
     ]
     events += _copied(entries, outputs or {})

@@ -342,6 +342,7 @@ def create(entry: Entry) -> ExecutionState:
         import_paths=event.import_paths,
         origin=event.origin,
         labels=event.labels,
+        code=event.code,
         created_ms=entry.at_ms,
         updated_ms=entry.at_ms,
         awake_ms=entry.at_ms,

@@ -44,6 +44,17 @@ class PlannedLoop(Record, frozen=True, kw_only=True):
     then: Literal["continue", "fail"] = "continue"
 
 
+class CodeRef(Record, frozen=True, kw_only=True):
+    """The user's code that an execution runs on: a bundle in the blob store.
+
+    ``folders`` are those that it was taken from, for people; ``files`` is how many there are.
+    """
+
+    blob: BlobRef
+    files: int
+    folders: tuple[str, ...] = ()
+
+
 class PlannedAgent(Record, frozen=True, kw_only=True):
     """One agent of the plan: its name and the agents whose outputs it waits for.
 

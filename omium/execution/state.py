@@ -8,6 +8,7 @@ from typing import Literal
 from omium.execution.records import (
     AttemptEnd,
     CallKey,
+    CodeRef,
     Failure,
     Origin,
     PauseReason,
@@ -175,6 +176,7 @@ class ExecutionState:
     agents: dict[AgentName, AgentState]
     loops: tuple[LoopState, ...] = ()
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    code: CodeRef | None = None
     forced_until: int = 0
     totals: Totals = field(default_factory=Totals)
     failure: Failure | None = None
