@@ -19,11 +19,12 @@ SCRIPT: dict[str, Any] = {
 }
 
 
-def team() -> Any:
-    """A team with clients of its own, which stream, and a tool that it brings along."""
+def team(inputs: dict[str, Any]) -> Any:
+    """A team with clients of its own, which stream, and a tool that it brings along. In every
+    second execution it is a graph: two members at once, and one that joins them."""
     from autogen_agentchat.agents import AssistantAgent
     from autogen_agentchat.conditions import MaxMessageTermination
-    from autogen_agentchat.teams import RoundRobinGroupChat
+    from autogen_agentchat.teams import DiGraphBuilder, GraphFlow, RoundRobinGroupChat
     from autogen_core.models import ModelInfo
     from autogen_ext.models.openai import OpenAIChatCompletionClient
 
@@ -46,6 +47,17 @@ def team() -> Any:
         model_client_stream=True,
     )
     writer = AssistantAgent("writer", model, system_message="Write.", model_client_stream=True)
-    return RoundRobinGroupChat(
-        [recorder, writer], termination_condition=MaxMessageTermination(3), max_turns=4
+    if inputs["number"] % 2 == 0:
+        return RoundRobinGroupChat(
+            [recorder, writer], termination_condition=MaxMessageTermination(3), max_turns=4
+        )
+    begin, join = (
+        AssistantAgent(name, model, system_message=f"{name}.", model_client_stream=True)
+        for name in ("begin", "join")
     )
+    graph = DiGraphBuilder()
+    for node in (begin, recorder, writer, join):
+        graph.add_node(node)
+    for branch in (recorder, writer):
+        graph.add_edge(begin, branch).add_edge(branch, join)
+    return GraphFlow([begin, recorder, writer, join], graph=graph.build())

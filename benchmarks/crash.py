@@ -1,9 +1,12 @@
 """SIGKILL of everything, at every kind of journal point, and what became of the executions.
 
-Each execution is three agents of a real framework (CrewAI; LangGraph with graphs in a row, in
-a loop and side by side, every second execution streaming; AutoGen with two teams, one of them
-streaming, and an agent between them) on a real Ray, with a scripted provider in a process of its
-own that counts the calls which reach it. Faults are injected at exact points:
+Each execution is some agents of a real framework on a real Ray, with a scripted provider in a
+process of its own that counts the calls which reach it. Each framework has something in a row, in
+a loop and side by side, plain and streaming: CrewAI a crew in a row or, in every second execution,
+a flow with a loop, then async tasks, then a manager who gives two coworkers work at once;
+LangGraph three graphs; AutoGen a team that takes turns, an agent with a tool, and a team that is
+in every second execution a graph with two branches. Mixed is all three, the third agent sending
+the second back once. Faults are injected at exact points:
 before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
 """
@@ -21,11 +24,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import agents_autogen
+from benchmarks import agents_autogen, crash_script
 from benchmarks.crash_driver import WORKFLOWS
 from benchmarks.machine import describe, percentile
 from omium.execution.events import (
@@ -50,26 +53,44 @@ POINTS = (
 )
 # One kill in each step or so, that the next one may find the execution at work again.
 PLACES = ("first", "first", "second", "third")
+# The second agent is hit in its second round as well, and the third where it sends it back.
+PLACES_MIXED = ("first", "second", "third", "second", "fourth")
+SENT_BACK = "round.started"
 RESTART_MS = 10_000
 """How long Ray may take to start a coordinator or a gateway again."""
 
 DRIVER_TIMEOUT_S = 240
 STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
-SCRIPTS = {"autogen": agents_autogen.SCRIPT}
+SCRIPTS = {"autogen": agents_autogen.SCRIPT, "crewai": crash_script.CREWS}
 """What the provider answers instead, by framework."""
+
+TAKE_THE_GATEWAY = ("gateway", "driver", "node")
+"""Targets with which a gateway dies, and what it had sent."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Whom to kill, ``when`` (before or after) the event of the agent at ``place`` commits."""
+
+    event: str
+    when: str
+    target: str
+    place: str
 
 
 @dataclass
 class Tally:
     """What the benchmark counts. ``in_flight_retried`` are calls that were under way when their
-    gateway, coordinator or node died: started, and on no record as answered."""
+    gateway, coordinator or node died: started, and on no record as answered. ``sent_retried`` are
+    LLM calls among them that a gateway had sent and that was alive all the while."""
 
     kills: int = 0
     executions: int = 0
     completed: int = 0
     repeated_calls: int = 0
     in_flight_retried: int = 0
+    sent_retried: int = 0
     lost_acks: int = 0
     resume_ms: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     problems: list[str] = field(default_factory=list[str])
@@ -84,7 +105,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="omium-crash-"))
     tally = Tally()
-    plans = list(_plans(options.kills))
+    places = PLACES_MIXED if options.framework == "mixed" else PLACES
+    plans = list(_plans(options.kills, places))
     for number, faults in enumerate(plans):
         _execution(folder / str(number), options.framework, number, faults, options.spare, tally)
         print(
@@ -106,6 +128,7 @@ def main(argv: list[str]) -> None:
         "completed": tally.completed,
         "repeated_calls": tally.repeated_calls,
         "in_flight_retried": tally.in_flight_retried,
+        "sent_retried": tally.sent_retried,
         "lost_acks": tally.lost_acks,
         "resume_ms_p50": round(percentile(workers, 0.5)) if workers else None,
         "resume_ms_p99": round(percentile(workers, 0.99)) if workers else None,
@@ -133,8 +156,8 @@ def _early(points: Iterator[tuple[str, str]], later: list[tuple[str, str]]) -> t
     raise AssertionError("points go round for ever")
 
 
-def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
-    """Lists of (event, when, target): what to kill in each execution, in order.
+def _plans(kills: int, places: tuple[str, ...]) -> Iterator[list[Fault]]:
+    """What to kill in each execution, in order.
 
     Points and targets are drawn so that all pairs come up in turn. A kill that ends the
     driver comes last in its execution, since each costs a new start of Ray.
@@ -142,21 +165,26 @@ def _plans(kills: int) -> Iterator[list[tuple[str, str, str]]]:
     points = itertools.cycle(itertools.product(POINTS, ("after", "before")))
     cheap = itertools.cycle(("worker", "coordinator", "worker", "gateway"))
     dear = itertools.cycle(("driver", "node"))
+    sent_back = itertools.cycle((True, False))
     kept: list[tuple[str, str]] = []
     left = kills
     while left > 0:
-        size = min(len(PLACES), left)
+        size = min(len(places), left)
         targets = [next(cheap) for _ in range(size - 1)] + [next(dear)]
-        plan: list[tuple[str, str, str]] = []
+        plan: list[Fault] = []
         for place, target in enumerate(targets):
-            if PLACES[place] in PLACES[place + 1 :]:
+            if places[place] in places[place + 1 :]:
                 event, when = _early(points, kept)
             else:
                 event, when = kept.pop(0) if kept else next(points)
-            plan.append((event, when, target))
-        if len(plan) > 1 and plan[0][2] == "gateway" and plan[1][0] == "attempt.started":
+            plan.append(Fault(event, when, target, places[place]))
+        if places is PLACES_MIXED and len(plan) > 2 and next(sent_back):
+            # No worker is at work then, and a gateway would not be missed.
+            target = plan[2].target if plan[2].target in ("driver", "node") else "coordinator"
+            plan[2] = Fault(SENT_BACK, plan[2].when, target, places[2])
+        elif len(plan) > 1 and plan[0].target == "gateway" and plan[1].event == "attempt.started":
             # An attempt outlives its gateway, so no other one would start here.
-            plan[:2] = plan[1::-1]
+            plan[0], plan[1] = replace(plan[1], place=places[0]), replace(plan[0], place=places[1])
         yield plan
         left -= size
 
@@ -165,7 +193,7 @@ def _execution(
     folder: Path,
     framework: str,
     number: int,
-    plan: list[tuple[str, str, str]],
+    plan: list[Fault],
     spare: int,
     tally: Tally,
 ) -> None:
@@ -173,13 +201,13 @@ def _execution(
     folder.mkdir(parents=True)
     faults = [
         {
-            "event": event,
-            "when": when,
-            "target": target,
-            "agent": PLACES[i],
+            "event": fault.event,
+            "when": fault.when,
+            "target": fault.target,
+            "agent": fault.place,
             "marker": str(folder / f"fault{i}"),
         }
-        for i, (event, when, target) in enumerate(plan)
+        for i, fault in enumerate(plan)
     ]
     printed: list[dict[str, Any]] = []
     with _provider(folder, SCRIPTS.get(framework, SCRIPT)) as base_url:
@@ -236,9 +264,7 @@ def _provider(folder: Path, answers: dict[str, Any]) -> Iterator[str]:
         process.wait(timeout=10)
 
 
-def _count(
-    folder: Path, plan: list[tuple[str, str, str]], printed: list[dict[str, Any]], tally: Tally
-) -> None:
+def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally: Tally) -> None:
     journal = Journal.open(folder / "data" / FILE_NAME)
     rows = journal.executions()
     entries = list(journal.all_entries(rows[0].id))
@@ -251,10 +277,11 @@ def _count(
     kept = {entry.index: json.loads(json.dumps(to_json(entry))) for entry in entries}
     told = [line for line in printed if line["type"] != "result"]
     tally.lost_acks += sum(kept.get(line["index"]) != line for line in told)
-    for number, (event, when, target) in enumerate(plan):
+    for number, fault in enumerate(plan):
+        target = fault.target
         marker = folder / f"fault{number}"
         if not marker.exists():
-            tally.problems.append(f"{folder}: no {target} was killed {when} {event}")
+            tally.problems.append(f"{folder}: no {target} was killed {fault.when} {fault.event}")
             continue
         tally.kills += 1
         following = folder / f"fault{number + 1}"
@@ -266,7 +293,12 @@ def _count(
             if target == "worker" and not warm:
                 name = "worker, no warm one left"
             tally.resume_ms.setdefault(name, []).append(resumed_ms)
-    _count_calls(folder, entries, tally)
+    gone_ms = [
+        _killed(folder / f"fault{number}")[0]
+        for number, fault in enumerate(plan)
+        if fault.target in TAKE_THE_GATEWAY and (folder / f"fault{number}").exists()
+    ]
+    _count_calls(folder, entries, gone_ms, tally)
 
 
 def _killed(marker: Path) -> tuple[int, int]:
@@ -275,11 +307,11 @@ def _killed(marker: Path) -> tuple[int, int]:
     return int(at_ms), int(warm)
 
 
-def _alone(folder: Path, plan: list[tuple[str, str, str]], number: int) -> bool:
+def _alone(folder: Path, plan: list[Fault], number: int) -> bool:
     """Whether everything else was up at a kill: nothing but a worker was killed shortly before."""
     killed_ms = _killed(folder / f"fault{number}")[0]
     others = (
-        folder / f"fault{earlier}" for earlier in range(number) if plan[earlier][2] != "worker"
+        folder / f"fault{earlier}" for earlier in range(number) if plan[earlier].target != "worker"
     )
     return all(killed_ms - _killed(marker)[0] >= RESTART_MS for marker in others if marker.exists())
 
@@ -295,17 +327,18 @@ def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -
     return None
 
 
-def _count_calls(folder: Path, entries: list[Entry], tally: Tally) -> None:
+def _count_calls(folder: Path, entries: list[Entry], gone_ms: list[int], tally: Tally) -> None:
     """Compare what reached the provider and the tool with what the journal holds.
 
     Every call that was made needs an intent of its own. More than one intent for the same call
     is a retry of one in flight, unless the call had been completed before: then it is repeated.
+    ``gone_ms`` says when a gateway died, and what it had sent with it.
     """
     completed_keys: set[Any] = set()
     keys: dict[int, Any] = {}
     intents: Counter[str] = Counter()
     finished_steps: set[tuple[str, str]] = set()
-    seen: set[Any] = set()
+    seen: dict[Any, int] = {}
     for entry in entries:
         match entry.event:
             case CallIntended() as event:
@@ -314,8 +347,12 @@ def _count_calls(folder: Path, entries: list[Entry], tally: Tally) -> None:
                 intents[event.key.kind] += 1
                 done = key in completed_keys or (event.agent, event.step) in finished_steps
                 tally.repeated_calls += done
-                tally.in_flight_retried += key in seen and not done
-                seen.add(key)
+                retried = key in seen and not done
+                tally.in_flight_retried += retried
+                if retried and event.key.kind == "llm":
+                    lost = any(seen[key] <= at_ms <= entry.at_ms for at_ms in gone_ms)
+                    tally.sent_retried += not lost
+                seen[key] = entry.at_ms
             case CallCompleted() as event:
                 completed_keys.add(keys[event.call])
             case CallFailed() as event:

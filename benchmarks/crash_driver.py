@@ -25,7 +25,7 @@ from omium.types import ExecutionId
 
 WORKFLOWS = {
     framework: Path(__file__).parent / f"crash_{framework}.yaml"
-    for framework in ("autogen", "crewai", "langgraph")
+    for framework in ("autogen", "crewai", "langgraph", "mixed")
 }
 """What is run of each framework."""
 
@@ -37,9 +37,12 @@ async def main(framework: str, number: int) -> None:
     settings = load_settings()
     prepared = prepare(WORKFLOWS[framework], {"number": number}, settings)
     spare = settings.pool.spare
-    async with Runtime(settings, warm={framework: spare}) as runtime:
+    frameworks = sorted({agent.framework for agent in prepared.workflow.agents})
+    # Of several frameworks one each: a machine has only so much memory.
+    each = spare if len(frameworks) == 1 else 1
+    async with Runtime(settings, warm=dict.fromkeys(frameworks, each)) as runtime:
         client = runtime.client
-        await _warm(client, spare)
+        await _warm(client, each * len(frameworks))
         execution_id = _newest(settings.data_dir)
         if execution_id is None:
             execution_id = await client.submit(

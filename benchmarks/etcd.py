@@ -71,15 +71,15 @@ class Etcd:
             )
 
     async def put(self, key: str) -> None:
-        """Write ``key``. Raises ``Unavailable`` where it was not acknowledged; the next call goes
-        to another member."""
+        """Write ``key`` at the next member in turn, as etcd's own client does. Raises
+        ``Unavailable`` where it was not acknowledged."""
         body = {"key": _text(key), "value": _text(key)}
+        self._next += 1
         url = self._clients[self._next % 3]
         try:
             answer = await self._http.post(f"{url}/v3/kv/put", json=body)
             answer.raise_for_status()
         except httpx.HTTPError as error:
-            self._next += 1
             await asyncio.sleep(0.01)
             raise Unavailable(str(error)) from error
 

@@ -91,7 +91,7 @@ def question_view(agent: AgentName, call: CallState) -> m.QuestionView:
         tool=question.tool,
         name=question.name,
         arguments=call.request,
-        asked_ms=call.asked_ms,
+        asked_ms=call.intended_ms,
     )
 
 

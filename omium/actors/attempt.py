@@ -27,7 +27,14 @@ from omium.errors import (
     ToolError,
 )
 from omium.execution.blobref import BlobRef
-from omium.execution.calls import Replay, ReplayFailure, Run, Unknown, digest_of
+from omium.execution.calls import (
+    Replay,
+    ReplayFailure,
+    Run,
+    Unknown,
+    digest_of,
+    step_of_round,
+)
 from omium.execution.events import CallCompleted, CallFailed, Event, StepCompleted, StepStarted
 from omium.execution.machine import Refusal
 from omium.execution.records import (
@@ -52,11 +59,15 @@ _T = TypeVar("_T")
 
 
 class Blobs(Protocol):
-    """What payloads need of a blob store."""
+    """What payloads and bundles of code need of a blob store."""
 
     async def put_json(self, value: Json, *, tenant: str) -> BlobRef: ...
 
     async def get_json(self, ref: BlobRef, *, tenant: str) -> Json: ...
+
+    async def put(self, data: bytes, *, tenant: str) -> BlobRef: ...
+
+    async def get(self, ref: BlobRef, *, tenant: str) -> bytes: ...
 
 
 def as_json(value: Any, what: str) -> Json:
@@ -175,26 +186,32 @@ class AttemptSession:
 
     async def start_step(self, step: str, name: str = "") -> None:
         self.enter_step(step)
-        await self.append(StepStarted(agent=self.assignment.agent.name, step=step, name=name))
+        await self.append(
+            StepStarted(agent=self.assignment.agent.name, step=self._of_round(step), name=name)
+        )
 
     async def complete_step(self, step: str, state: Json, name: str = "") -> None:
         plain = as_json(state, f"the state of step {step!r}")
         payload = await payload_of(plain, self._blobs, self.tenant)
         agent = self.assignment.agent.name
+        step = self._of_round(step)
         await self.append(StepCompleted(agent=agent, step=step, state=payload, name=name))
 
     def enter_step(self, step: str) -> None:
-        self.site.place = Place(step)
+        self.site.place = Place(self._of_round(step))
 
     def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
-        return self.site.at(Place(step, branch))
+        return self.site.at(Place(self._of_round(step), branch))
 
     def locate_by(self, where: Callable[[], tuple[str, str] | None]) -> None:
         def place() -> Place | None:
             found = where()
-            return None if found is None else Place(*found)
+            return None if found is None else Place(self._of_round(found[0]), found[1])
 
         self.site.locate = place
+
+    def _of_round(self, step: str) -> str:
+        return step_of_round(step, self.assignment.round)
 
     # ------------------------------------------------------------------ tools
 

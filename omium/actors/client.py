@@ -12,9 +12,10 @@ import msgspec
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs, payload_of, value_of
 from omium.actors.link import Address, Link
+from omium.actors.plan import plan_of
 from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
-from omium.definitions import Workflow, graph, validate_inputs
+from omium.definitions import Workflow, validate_inputs
 from omium.errors import (
     DeadlineExceeded,
     ExecutionCancelled,
@@ -26,8 +27,9 @@ from omium.errors import (
 )
 from omium.execution.blobref import BlobRef
 from omium.execution.events import Created, Entry, Request
-from omium.execution.records import Decision, Payload, PlannedAgent
+from omium.execution.records import CodeRef, Decision, Payload
 from omium.storage.catalog import StoredRecord
+from omium.storage.code_bundle import Bundle
 from omium.storage.journal import ExecutionRow
 from omium.types import DEFAULT_TENANT, ExecutionId, Json, Status, TenantId
 
@@ -103,13 +105,16 @@ class Client:
         *,
         model: str = "",
         import_paths: tuple[str, ...] = (),
+        code: CodeRef | None = None,
         execution_id: ExecutionId | None = None,
         labels: Mapping[str, str] | None = None,
         request: Request | None = None,
     ) -> ExecutionId:
-        """Create an execution; returns its id once that is durable. Raises ``InputError``."""
+        """Create an execution; returns its id once that is durable. Raises ``InputError``.
+
+        With ``code`` it runs on that for ever, whatever becomes of ``import_paths``.
+        """
         valid = validate_inputs(workflow, inputs)
-        handoffs = graph(workflow)
         execution_id = execution_id or self.new_execution_id()
         created = Created(
             tenant=self._tenant,
@@ -118,12 +123,10 @@ class Client:
             digest=workflow.digest,
             definition=Payload(inline=workflow.to_data()),
             inputs=Payload(inline=valid),
-            plan=tuple(
-                PlannedAgent(name=name, upstream=tuple(handoffs.givers(name)))
-                for name in handoffs.order
-            ),
+            plan=plan_of(workflow),
             model=model,
             import_paths=import_paths,
+            code=code,
             labels=dict(labels or {}),
         )
         written = await self._link.call(
@@ -137,9 +140,13 @@ class Client:
         at: int,
         changes: dict[str, Any] | None = None,
         *,
+        code: CodeRef | None = None,
         request: Request | None = None,
     ) -> ExecutionId:
-        """Create an execution from a point in another's journal; the other is only read."""
+        """Create an execution from a point in another's journal; the other is only read.
+
+        It runs on the other's code, unless it is given some of its own.
+        """
         execution_id = self.new_execution_id()
         written = await self._link.call(
             m.Fork(
@@ -147,11 +154,24 @@ class Client:
                 origin=origin,
                 at=at,
                 changes=changes or {},
+                code=code,
                 tenant=self._tenant,
                 request=request,
             )
         )
         return written.execution_id or execution_id
+
+    async def put_code(self, bundle: Bundle | None) -> CodeRef | None:
+        """Store code for executions to run on, if there is any. Durable when this returns;
+        the same code is stored once."""
+        if bundle is None:
+            return None
+        blob = await self._blobs.put(bundle.data, tenant=self._tenant)
+        return CodeRef(blob=blob, files=bundle.files, folders=bundle.folders)
+
+    async def code(self, code: CodeRef) -> bytes:
+        """A bundle of this tenant's. Raises ``NotFound`` and ``CorruptBlob``."""
+        return await self._blobs.get(code.blob, tenant=self._tenant)
 
     async def cancel(
         self, execution_id: ExecutionId, by: str = "", *, request: Request | None = None

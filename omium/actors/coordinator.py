@@ -22,7 +22,7 @@ from omium.actors.desk import Desk, answer_of
 from omium.actors.ordering import Alone, CommitResult, Order
 from omium.actors.readers import Readers
 from omium.actors.shipper import Shipper, ShippingSettings
-from omium.actors.supervision import pause_due, sinks
+from omium.actors.supervision import pause_due
 from omium.actors.supervisor import Supervisor
 from omium.actors.transport import (
     Answer,
@@ -39,17 +39,18 @@ from omium.errors import NotFound, OmiumError, ProtocolError
 from omium.execution.calls import Replay, Run, decide_call
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     Append,
     AttemptEnded,
     CallDecided,
     CallIntended,
     Cancelled,
-    Completed,
     Created,
     Entry,
     Failed,
     Paused,
     Resumed,
+    RoundStarted,
     Signalled,
     StepCompleted,
 )
@@ -259,17 +260,15 @@ class Coordinator:
         pause = pause_due(state)
         if pause is not None:
             self._committer.own(execution_id, pause)
+        decides = False
         for entry in entries:
             match entry.event:
-                case AgentCompleted():
-                    if state.status == "running" and all(
-                        agent.status == "completed" for agent in state.agents.values()
-                    ):
-                        self._committer.own(execution_id, Completed(sinks=sinks(state)))
+                case AgentCompleted() | AgentSkipped() | RoundStarted() | Resumed():
+                    decides = True
                     self._supervisor.schedule()
                 case StepCompleted():
                     self._supervisor.step_completed(execution_id, entry.event.agent)
-                case Created() | Resumed() | AttemptEnded() | CallDecided() | Signalled():
+                case Created() | AttemptEnded() | CallDecided() | Signalled():
                     self._supervisor.schedule()
                 case Cancelled():
                     self._supervisor.stop_attempts(execution_id, cancelled=True)
@@ -277,6 +276,9 @@ class Coordinator:
                     self._supervisor.stop_attempts(execution_id, cancelled=False)
                 case _:
                     pass
+        if decides:
+            # Once for all entries: more may follow from them together than from each.
+            self._supervisor.decide(state)
 
     # ------------------------------------------------------------------ from attempts
 

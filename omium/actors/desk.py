@@ -15,11 +15,16 @@ from omium.actors.committer import Committer
 from omium.actors.courier import Courier
 from omium.actors.ordering import CommitResult
 from omium.actors.transport import Answer, error_reply
-from omium.definitions import validate_inputs, workflow_from
+from omium.definitions import (
+    KNOWN_FRAMEWORKS,
+    fitting,
+    validate_inputs,
+    workflow_from,
+    workflow_from_data,
+)
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
 from omium.execution.commands import WriteRecord
 from omium.execution.events import (
-    AgentCompleted,
     Cancelled,
     Entry,
     Event,
@@ -28,8 +33,15 @@ from omium.execution.events import (
     Resumed,
     Signalled,
 )
-from omium.execution.fork import changed, fork_events
+from omium.execution.fork import (
+    ChangedOutput,
+    changed,
+    fork_events,
+    latest_outputs,
+    state_at,
+)
 from omium.execution.machine import Refusal
+from omium.execution.routing import is_at_end
 from omium.execution.state import ExecutionState
 from omium.storage.catalog import RecordWritten
 from omium.storage.replica import Replica, Written, row_of
@@ -72,17 +84,16 @@ class Desk:
         if message.at > FORK_ENTRIES_MAX:
             raise InputError(f"a fork copies at most {FORK_ENTRIES_MAX} entries")
         entries = self._entries(message.origin, message.at)
-        done = {e.event.agent for e in entries if isinstance(e.event, AgentCompleted)}
         document: dict[str, Any] = {
             "inputs": origin.inputs.inline,
             "agents": origin.definition.inline["agents"],
             "outputs": {
-                entry.event.agent: entry.event.output.inline
-                for entry in entries
-                if isinstance(entry.event, AgentCompleted) and entry.event.output.blob is None
+                name: completed.output.inline
+                for name, completed in latest_outputs(entries).items()
+                if completed.output.blob is None
             },
         }
-        if all(name in done for name in origin.agents):
+        if is_at_end(state_at(entries)):
             raise InputError(
                 f"every agent of {message.origin} has completed at {message.at}: "
                 "fork from an earlier index"
@@ -95,9 +106,18 @@ class Desk:
                 known = ", ".join(sorted(document["outputs"])) or "none"
                 raise InputError(f"{path!r}: the agents with an output to change are {known}")
             document = changed(document, path, value)
+        changed_outputs = {
+            path.split(".")[1] for path in message.changes if path.startswith("outputs.")
+        }
         changes_definition = any(path.startswith("agents.") for path in message.changes)
         definition = {**origin.definition.inline, "agents": document["agents"]}
-        workflow = workflow_from(definition, source=f"fork of {message.origin}")
+        # What runs already is known, whoever brought the adapter.
+        running = {agent.framework for agent in workflow_from_data(origin.definition.inline).agents}
+        workflow = workflow_from(
+            definition,
+            source=f"fork of {message.origin}",
+            frameworks={*KNOWN_FRAMEWORKS, *running},
+        )
         validate_inputs(workflow, document["inputs"])
         events = fork_events(
             entries,
@@ -105,10 +125,13 @@ class Desk:
             digest=workflow.digest if changes_definition else origin.digest,
             inputs=document["inputs"],
             outputs={
-                path.split(".")[1]: document["outputs"][path.split(".")[1]]
-                for path in message.changes
-                if path.startswith("outputs.")
+                name: ChangedOutput(
+                    value=document["outputs"][name],
+                    fits=fitting(workflow, name, document["outputs"][name]),
+                )
+                for name in changed_outputs
             },
+            code=message.code,
         )
         self._committer.own(
             message.execution_id,
@@ -278,6 +301,7 @@ def view_of(state: ExecutionState) -> m.ExecutionView:
                 steps=len(agent.steps),
                 checkpoint=agent.checkpoint,
                 output=agent.output,
+                round=agent.round,
             )
             for agent in state.agents.values()
         ),

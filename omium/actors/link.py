@@ -20,6 +20,9 @@ Address: TypeAlias = tuple[str, int]
 CONNECT_TIMEOUT_S = 5.0
 """For one address: who is cut off answers nothing at all."""
 
+SEVERAL_RETRY_S_MAX = 0.1
+"""The longest pause where there are several addresses."""
+
 
 class Link:
     """See the module's docstring. It sends every unanswered request anew, so requests must be
@@ -39,8 +42,9 @@ class Link:
         on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         """``addresses`` are tried in turn, with a pause after each round, from ``retry_s`` to
-        ``retry_s_max``. ``on_refused`` is called whenever nobody listens at one of them.
-        ``greeting`` is sent first on every new connection."""
+        ``retry_s_max``, and where there are several to ``SEVERAL_RETRY_S_MAX`` at most.
+        ``on_refused`` is called whenever nobody listens at one of them. ``greeting`` is sent first
+        on every new connection."""
         self._addresses = addresses_of(addresses)
         self._on_refused = on_refused
         self._codec = codec
@@ -48,7 +52,9 @@ class Link:
         self._handler = handler
         self._greeting = greeting
         self._retry_s = retry_s
-        self._retry_s_max = retry_s_max
+        # Who is refused everywhere waits for an election, which takes no longer than this.
+        several = len(self._addresses) > 1
+        self._retry_s_max = min(retry_s_max, SEVERAL_RETRY_S_MAX) if several else retry_s_max
         self._connection: Connection | None = None
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

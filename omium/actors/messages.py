@@ -13,7 +13,8 @@ import msgspec
 from omium.execution.calls import CallDecision
 from omium.execution.events import CallCompleted, CallFailed, Created, Entry, Event, Request
 from omium.execution.machine import Refusal
-from omium.execution.records import CallKey, Decision, Failure, Payload, Question, Writer
+from omium.execution.records import CallKey, CodeRef, Decision, Failure, Payload, Question, Writer
+from omium.execution.state import AgentStatus
 from omium.storage.catalog import StoredRecord
 from omium.storage.journal import ExecutionRow
 from omium.types import DEFAULT_TENANT, AgentName, ExecutionId, Status, TenantId, WorkerId
@@ -128,12 +129,14 @@ class Submit(Message, frozen=True, kw_only=True, tag="submit"):
 
 class Fork(Message, frozen=True, kw_only=True, tag="fork"):
     """Create ``execution_id`` from ``origin`` as it was at journal index ``at``, with
-    ``changes`` (dotted path → JSON value). Answer: ``Appended``."""
+    ``changes`` (dotted path → JSON value), on other ``code`` where that is given.
+    Answer: ``Appended``."""
 
     execution_id: ExecutionId
     origin: ExecutionId
     at: int
     changes: dict[str, Any] = {}
+    code: CodeRef | None = None
     tenant: TenantId = DEFAULT_TENANT
     request: Request | None = None
 
@@ -319,6 +322,8 @@ class Lease(Message, frozen=True, kw_only=True, tag="lease"):
     steps: tuple[str, ...]
     import_paths: tuple[str, ...]
     gateway_url: str
+    round: int = 1
+    code: CodeRef | None = None
 
 
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
@@ -403,15 +408,17 @@ class CallBegun(Message, frozen=True, kw_only=True, tag="call_begun"):
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an agent is. ``output`` is set once it has completed."""
+    """How far an agent is. ``output`` is set once it has completed. In a loop, all but ``epoch``
+    is of its present ``round``."""
 
     name: AgentName
-    status: Literal["waiting", "leased", "completed"]
+    status: AgentStatus
     epoch: int
     worker: WorkerId | None
     steps: int
     checkpoint: int
     output: Payload | None
+    round: int = 1
 
 
 class QuestionView(msgspec.Struct, frozen=True, kw_only=True):

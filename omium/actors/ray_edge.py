@@ -298,6 +298,7 @@ class WorkerActor:
             api_key=config.api_key,
             blobs=config.blobs(),
             capacity=config.capacity,
+            code_directory=config.scratch_dir / self._id / "code",
         )
         await worker.start()
         await worker.ended.wait()

@@ -12,18 +12,26 @@ from typing import Literal, TypeAlias
 
 from omium.execution.events import Paused
 from omium.execution.people import pause_of
-from omium.execution.records import Failure
-from omium.execution.state import AgentState, ExecutionState
+from omium.execution.records import CodeRef, Failure
+from omium.execution.routing import due, ready_agents
+from omium.execution.state import AgentState, CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
 
 Binding: TypeAlias = tuple[TenantId, str, AgentName]
-"""What a worker serves for life: a tenant, a workflow digest and an agent of it."""
+"""What a worker serves for life: a tenant, a workflow with its code, and an agent of it."""
 
 LOSSES_MAX = 5
 """Workers in a row that may die on one agent without its journal getting any further."""
 
 PLATFORM_RETRIES_MAX = 5
 """Attempts in a row that may fail for the platform's own reasons."""
+
+
+def binding_of(tenant: TenantId, digest: str, code: CodeRef | None, agent: AgentName) -> Binding:
+    """The binding for an agent of the definition ``digest``. Two versions of code never share a
+    process: Python keeps what it has imported."""
+    served = digest if code is None else f"{digest}+{code.blob.digest}"
+    return tenant, served, agent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,17 +160,23 @@ def _retired(
     return useless[: max(needed - ready[framework], 0)]
 
 
-def ready_agents(state: ExecutionState) -> list[AgentName]:
-    """The agents that wait for nobody, in the order of the plan."""
-    if state.status not in ("queued", "running"):
-        return []
-    return [
-        agent.name
-        for agent in state.agents.values()
-        if agent.status == "waiting"
-        and not agent.questions
-        and all(state.agents[name].status == "completed" for name in agent.upstream)
-    ]
+def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallState | None:
+    """A call of the attempt under way that has taken longer than ``limit_s`` seconds."""
+    if limit_s is None or agent.status != "leased":
+        return None
+    for call in agent.calls.values():
+        # Of one that nobody works on any more it is known that it may take for ever.
+        mine = call.status == "open" and call.epoch == agent.epoch and call.key.kind != "human"
+        if mine and now_ms - call.intended_ms > limit_s * 1_000:
+            return call
+    return None
+
+
+def is_overdue(state: ExecutionState, limit_s: float | None, now_ms: int) -> bool:
+    """Whether an execution at work has taken longer than ``limit_s`` seconds since it was
+    created or resumed: a pause costs no time."""
+    at_work = limit_s is not None and state.status in ("queued", "running")
+    return at_work and now_ms - state.awake_ms > (limit_s or 0) * 1_000
 
 
 def pause_due(state: ExecutionState) -> Paused | None:
@@ -170,32 +184,11 @@ def pause_due(state: ExecutionState) -> Paused | None:
 
     While other agents have something to do it goes on, and only who asked waits.
     """
-    if state.status not in ("queued", "running") or ready_agents(state):
+    if state.status not in ("queued", "running") or ready_agents(state) or due(state):
         return None
     if any(agent.status == "leased" for agent in state.agents.values()):
         return None
     return pause_of(state)
-
-
-def before(state: ExecutionState, name: AgentName) -> list[AgentName]:
-    """The agents whose outputs ``name`` may see: those it waits for, and those they wait for.
-
-    No others, though they may have completed: what an agent sees must not depend on timing.
-    """
-    found: set[AgentName] = set()
-    ahead = [*state.agents[name].upstream]
-    while ahead:
-        upstream = ahead.pop()
-        if upstream not in found:
-            found.add(upstream)
-            ahead += state.agents[upstream].upstream
-    return [agent for agent in state.agents if agent in found]
-
-
-def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
-    """The agents that nobody follows: their outputs are the result."""
-    followed = {name for agent in state.agents.values() for name in agent.upstream}
-    return tuple(name for name in state.agents if name not in followed)
 
 
 def after_loss(agent: AgentState) -> Literal["retry", "fail"]:

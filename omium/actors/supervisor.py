@@ -22,11 +22,11 @@ from omium.actors.supervision import (
     Want,
     after_failure,
     after_loss,
-    before,
+    binding_of,
+    is_overdue,
+    overdue_call,
     pause_due,
     plan,
-    ready_agents,
-    sinks,
 )
 from omium.actors.transport import Connection
 from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
@@ -36,13 +36,13 @@ from omium.errors import DeadlineExceeded, ProtocolError
 from omium.execution.events import (
     AttemptEnded,
     AttemptStarted,
-    Completed,
     Event,
     Failed,
     FailureRecorded,
     Paused,
 )
 from omium.execution.records import AttemptCause, AttemptEnd, Failure
+from omium.execution.routing import due, ready_agents, seen
 from omium.execution.state import AgentState, ExecutionState
 from omium.storage.replica import Replica, Written
 from omium.types import AgentName, ExecutionId
@@ -317,6 +317,7 @@ class Supervisor:
         What others said meanwhile is not read yet, so that time is held against nobody.
         """
         now_s = self._clock.monotonic_s()
+        now_ms = self._clock.now_ms() - round(late_s * 1_000)
         for worker in self._roster:
             worker.excuse(late_s)
             if now_s - worker.heard_s > self._settings.heartbeat_timeout_s:
@@ -328,28 +329,63 @@ class Supervisor:
                     self._spawner.end(worker.hello.worker)
                     self._lose(worker, "it did not stop when told")
                     break
-                if attempt.stop_by_s is None and now_s - attempt.progress_s > attempt.timeout_s:
-                    self._time_out(worker, attempt)
+                if attempt.stop_by_s is not None:
+                    continue
+                if now_s - attempt.progress_s > attempt.timeout_s:
+                    what = f"a step of agent {attempt.agent!r}"
+                    self._time_out(worker, attempt, what, attempt.timeout_s)
+                elif (slow := self._overdue_call(attempt, now_ms)) is not None:
+                    self._time_out(worker, attempt, *slow)
+        for state in list(self._live.values()):
+            limit_s = self._workflow(state).timeout_s
+            if is_overdue(state, limit_s, now_ms):
+                self._fail_overdue(state, limit_s or 0)
         for worker_id in self._roster.overdue(now_s - self._settings.start_timeout_s):
             self._spawner.end(worker_id)
         if now_s >= self._leasing_from_s and self._committer.is_idle:
             self._reconcile()
         self.schedule()
 
-    def _time_out(self, worker: Employed, attempt: Attempt) -> None:
-        error = DeadlineExceeded(f"a step of agent {attempt.agent!r}", attempt.timeout_s)
+    def _overdue_call(self, attempt: Attempt, now_ms: int) -> tuple[str, float] | None:
+        """The call of an attempt that takes longer than it may, in words, and its limit."""
+        state = self._live.get(attempt.execution_id)
+        if state is None:
+            return None
+        limit_s = self._definition(state, attempt.agent).call_timeout_s
+        call = overdue_call(state.agents[attempt.agent], limit_s, now_ms)
+        if call is None or limit_s is None:
+            return None
+        what = f"{call.key.kind} call {call.key.name!r} (journal index {call.index})"
+        return f"{what} of agent {attempt.agent!r}", limit_s
+
+    def _fail_overdue(self, state: ExecutionState, limit_s: float) -> None:
+        error = DeadlineExceeded(f"execution {state.id}", limit_s)
+        failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
+        self._committer.own(state.id, FailureRecorded(failure=failure), Failed(failure=failure))
+
+    def _time_out(self, worker: Employed, attempt: Attempt, what: str, limit_s: float) -> None:
+        error = DeadlineExceeded(what, limit_s)
         failure = Failure(kind=error.kind, message=str(error), error_type=type(error).__name__)
         self._fail(attempt.execution_id, attempt.agent, attempt.epoch, failure, "step_timeout")
         self._stop(worker, attempt, cancelled=False)
+
+    def decide(self, state: ExecutionState) -> None:
+        """Write what follows from what agents handed on: whom it skips, who runs again, the end."""
+
+        def then(result: CommitResult) -> None:
+            # Agents that completed in one batch each ask for the decision: the second is refused.
+            if not isinstance(result, Written):
+                log.debug("what follows in %s: %s", state.id, result)
+
+        events = due(state)
+        if events:
+            self._committer.own(state.id, *events, then=then)
 
     def _reconcile(self) -> None:
         """Write what should follow from the journal and was not written, because the
         coordinator was restarted or its disk was full."""
         for state in list(self._live.values()):
-            if state.status in ("queued", "running") and all(
-                agent.status == "completed" for agent in state.agents.values()
-            ):
-                self._committer.own(state.id, Completed(sinks=sinks(state)))
+            self.decide(state)
             pause = pause_due(state)
             if pause is not None:
                 self._committer.own(state.id, pause)
@@ -379,7 +415,7 @@ class Supervisor:
                 execution_id=state.id,
                 agent=agent,
                 framework=self._definition(state, agent).framework,
-                binding=(state.tenant, state.digest, agent),
+                binding=binding_of(state.tenant, state.digest, state.code, agent),
             )
             for state in self._live.values()
             for agent in ready_agents(state)
@@ -447,7 +483,6 @@ class Supervisor:
     def _lease_message(self, execution_id: ExecutionId, name: AgentName, epoch: int) -> m.Lease:
         state = self._live[execution_id]
         agent = state.agents[name]
-        outputs = {giver: state.agents[giver].output for giver in before(state, name)}
         return m.Lease(
             execution_id=state.id,
             tenant=state.tenant,
@@ -457,11 +492,13 @@ class Supervisor:
             definition=state.definition,
             model=state.model,
             inputs=state.inputs,
-            outputs={giver: output for giver, output in outputs.items() if output is not None},
+            outputs=seen(state, name),
             saved=agent.saved,
             steps=tuple(agent.steps),
             import_paths=state.import_paths,
             gateway_url=self._gateway_url,
+            round=agent.round,
+            code=state.code,
         )
 
     def _attempt(self, state: ExecutionState, agent: AgentName, epoch: int) -> Attempt:
@@ -474,13 +511,16 @@ class Supervisor:
         )
 
     def _definition(self, state: ExecutionState, agent: AgentName) -> Agent:
+        return self._workflow(state).agent(agent)
+
+    def _workflow(self, state: ExecutionState) -> Workflow:
         workflow = self._workflows.get(state.digest)
         if workflow is None:
             if len(self._workflows) >= WORKFLOWS_CACHED_MAX:
                 self._workflows.clear()
             workflow = workflow_from_data(state.definition.inline)
             self._workflows[state.digest] = workflow
-        return workflow.agent(agent)
+        return workflow
 
 
 def _holds(agent: AgentState, epoch: int) -> bool:
@@ -489,7 +529,7 @@ def _holds(agent: AgentState, epoch: int) -> bool:
 
 def _cause(agent: AgentState) -> AttemptCause:
     if agent.ended is None:
-        return "first" if agent.epoch == 0 else "resumed"
+        return "first" if agent.attempts == 0 else "resumed"
     if agent.ended == "asked":
         return "resumed"
     return "worker_lost" if agent.ended == "worker_lost" else "retry"

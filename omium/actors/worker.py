@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
@@ -23,8 +24,9 @@ from omium.actors.attempt import (
 )
 from omium.actors.failures import failure_of
 from omium.actors.link import Address, Link
+from omium.actors.supervision import Binding, binding_of
 from omium.actors.transport import Answer, Codec, Connection
-from omium.definitions import value_problems, workflow_from_data
+from omium.definitions import fitting, unheard, value_problems, workflow_from_data
 from omium.errors import (
     Asked,
     AttemptCancelled,
@@ -35,11 +37,13 @@ from omium.errors import (
     ProtocolError,
     Unavailable,
 )
+from omium.execution.calls import step_in_round
 from omium.execution.events import AgentCompleted
-from omium.execution.records import Failure
+from omium.execution.records import CodeRef, Failure
 from omium.frameworks.hook import CallSite, watched
 from omium.frameworks.people import asking
 from omium.frameworks.protocol import Adapter, Assignment, ModelEndpoint
+from omium.storage.code_bundle import unpack
 from omium.types import AgentName, ExecutionId, Json, TenantId, WorkerId
 
 log = logging.getLogger(__name__)
@@ -65,7 +69,9 @@ class Worker:
         blobs: Blobs,
         capacity: int = 8,
         stand_ins: StandIns | None = None,
+        code_directory: Path | None = None,
     ) -> None:
+        """``code_directory`` is where code that executions are pinned to is unpacked, once."""
         self._id = worker_id
         self._stand_ins = stand_ins
         self._adapter = adapter
@@ -80,7 +86,9 @@ class Worker:
             greeting=self._hello,
         )
         self._attempts: dict[_Key, tuple[int, asyncio.Task[None], CallSite]] = {}
-        self._binding: tuple[TenantId, str, AgentName] | None = None
+        self._binding: Binding | None = None
+        self._code_directory = code_directory
+        self._code: asyncio.Task[tuple[str, ...]] | None = None
         self._attempts_made = 0
         self._beat: asyncio.Task[None] | None = None
         self.ended = asyncio.Event()
@@ -140,7 +148,7 @@ class Worker:
                 raise ProtocolError(f"a worker takes no {type(message).__name__}")
 
     def _take(self, lease: m.Lease) -> None:
-        self._binding = (lease.tenant, lease.digest, lease.agent)
+        self._binding = binding_of(lease.tenant, lease.digest, lease.code, lease.agent)
         self._attempts_made += 1
         site = CallSite(
             tenant=lease.tenant,
@@ -263,8 +271,10 @@ class Worker:
             inputs=await value(lease.inputs),
             outputs={name: await value(output) for name, output in lease.outputs.items()},
             saved=await value(lease.saved) if lease.saved is not None else None,
-            steps=lease.steps,
-            import_paths=lease.import_paths,
+            steps=tuple(step_in_round(step, lease.round) for step in lease.steps),
+            absent=frozenset(unheard(workflow, lease.agent, lease.outputs)),
+            round=lease.round,
+            import_paths=await self._import_paths(lease),
             endpoint=ModelEndpoint(
                 base_url=f"{lease.gateway_url}/v1",
                 api_key=site.api_key,
@@ -272,6 +282,22 @@ class Worker:
             ),
         )
         return AttemptSession(assignment, tenant, site, self._link, self._blobs, self._stand_ins)
+
+    async def _import_paths(self, lease: m.Lease) -> tuple[str, ...]:
+        """Where the code of an execution is looked up. All of this worker's have the same."""
+        if lease.code is None:
+            return lease.import_paths
+        if self._code is None or (self._code.done() and self._code.exception() is not None):
+            self._code = asyncio.create_task(self._unpacked(lease.code, lease.tenant))
+        return await asyncio.shield(self._code)
+
+    async def _unpacked(self, code: CodeRef, tenant: TenantId) -> tuple[str, ...]:
+        if self._code_directory is None:
+            raise ProtocolError("this worker has no place for code")
+        # Checked against the content's hash, which the journal pins.
+        data = await self._blobs.get(code.blob, tenant=tenant)
+        name = f"{code.blob.digest.removeprefix('sha256:')[:16]}-{self._attempts_made}"
+        return await asyncio.to_thread(unpack, data, self._code_directory / name)
 
     async def _complete(self, session: AttemptSession, output: Json) -> None:
         agent = session.assignment.agent
@@ -281,7 +307,8 @@ class Worker:
             if problems:
                 raise OutputSchemaError(agent.name, problems)
         payload = await payload_of(output, self._blobs, session.tenant)
-        await session.append(AgentCompleted(agent=agent.name, output=payload))
+        fits = fitting(session.assignment.workflow, agent.name, output)
+        await session.append(AgentCompleted(agent=agent.name, output=payload, fits=fits))
 
 
 def _asked_in(group: BaseExceptionGroup[BaseException]) -> Asked | None:

@@ -23,8 +23,14 @@ REFRESHES_PER_S = 8
 PIECES_CHARS_MAX = 160
 """Of an answer on its way, its end is shown."""
 
-_PHASE_STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "failed": "red"}
-_PHASE_SIGNS = {"waiting": "·", "running": "▸", "done": "✓", "failed": "✗"}
+_PHASE_STYLES = {
+    "waiting": "dim",
+    "running": "cyan",
+    "done": "green",
+    "skipped": "dim",
+    "failed": "red",
+}
+_PHASE_SIGNS = {"waiting": "·", "running": "▸", "done": "✓", "skipped": "-", "failed": "✗"}
 
 
 class Display(Protocol):
@@ -188,11 +194,15 @@ def _agents(progress: Progress) -> Table:
         style = _PHASE_STYLES[agent.phase]
         grid.add_row(
             Text(f"  {_PHASE_SIGNS[agent.phase]} {agent.name}", style=style),
-            Text(agent.phase, style=style),
+            Text(_phase(agent), style=style),
             Text(_step(agent)),
             Text(_used(agent), style="dim"),
         )
     return grid
+
+
+def _phase(agent: AgentProgress) -> str:
+    return agent.phase if agent.round == 1 else f"{agent.phase}, round {agent.round}"
 
 
 def _step(agent: AgentProgress) -> str:

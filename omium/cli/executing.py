@@ -31,6 +31,7 @@ from omium.cli.places import Place, place_to_act
 from omium.cli.records import opened_at
 from omium.cli.resolving import DECISIONS, Resolution, decision_named, somebody
 from omium.cli.telling import tell, tell_completed
+from omium.cli.terminal import say
 from omium.clock import SystemClock
 from omium.config import Settings
 from omium.errors import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from omium.cli.following import Begin
     from omium.client import AsyncClient
     from omium.definitions import Workflow
+    from omium.storage.code_bundle import Bundle
 
 INPUTS_FILE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -145,6 +147,7 @@ def run(
             prepared.inputs,
             model=prepared.model,
             import_paths=prepared.import_paths,
+            code=await client.put_code(prepared.code),
             execution_id=execution_id,
             labels=named,
         )
@@ -284,6 +287,18 @@ def fork(
             show_default=False,
         ),
     ] = None,
+    code: Annotated[
+        Path | None,
+        typer.Option(
+            "--code",
+            metavar="FOLDER",
+            help="Run on the code that is in this folder now, instead of the other's. What "
+            "differs is told.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     address: Address = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -293,12 +308,15 @@ def fork(
 ) -> None:
     """Start a new execution from a point in another's journal, with changes or without.
 
-    The other one is only read. What it had done up to that point is not done again.
+    The other one is only read. What it had done up to that point is not done again. It runs on
+    the very code that the other one ran on, whatever is in the folders now; with
+    [bold]--code[/] on other code, which must have every function that the workflow names.
 
     Examples:
 
       omium checkpoints last
       omium fork last --at 9 --set inputs.years=2
+      omium fork last --at 9 --code .
       omium fork ex_0kq3 --at 9 --set agents.analyst.model=openai/gpt-4o-mini
     """
     place = place_to_act(data_dir, address)
@@ -308,20 +326,44 @@ def fork(
     if at > state.index:
         raise InputError(f"{state.id} has journal indexes 1 to {state.index}, not {at}")
     if place.address is not None:
+        if code is not None:
+            raise InputError("--code: a service runs the code that it has; fork in its directory")
 
         async def ask(service: AsyncClient) -> ExecutionId:
             return ExecutionId((await service.execution(state.id).fork(at, wanted)).id)
 
         _follow_to_its_end(place, ask, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
+    new = _new_code(place.settings, state, code) if code is not None else None
+
     async def begin(client: Client) -> ExecutionId:
-        return await client.fork(state.id, at, wanted)
+        return await client.fork(state.id, at, wanted, code=await client.put_code(new))
 
     work = _work_on(place.settings, state, begin, (), timeout_s, show_worker_output, wanted)
     _take_to_its_end(place, work, as_json=as_json, quiet=quiet)
 
 
 # ------------------------------------------------------------------ what was asked for
+
+
+def _new_code(settings: Settings, state: ExecutionState, folder: Path) -> Bundle:
+    """What is in a folder, to take the place of the code of an execution; tells what differs.
+
+    Raises ``InputError`` where it lacks what the workflow names.
+    """
+    from omium.definitions import workflow_from_data
+    from omium.runtime.shipping import check_new_code
+    from omium.serve.composition import s3_options
+    from omium.storage.blobs import open_blob_store
+    from omium.storage.code_bundle import pack
+
+    old: bytes | None = None
+    if state.code is not None:
+        blobs = open_blob_store(settings.blobs, s3=s3_options(settings))
+        old = asyncio.run(blobs.get(state.code.blob, tenant=state.tenant))
+    new = pack((folder.absolute(),), leave_out=(settings.data_dir, settings.models_dir))
+    say(f"code: {check_new_code(workflow_from_data(state.definition.inline), new, old)}")
+    return new
 
 
 async def _register(service: AsyncClient, file: Path, definition: Workflow) -> None:

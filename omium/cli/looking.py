@@ -216,6 +216,9 @@ def _head(records: Records, state: ExecutionState) -> None:
         lines.append(("forked from", f"{state.origin.execution_id}@{state.origin.index}"))
     if state.model:
         lines.append(("model", state.model))
+    if state.code is not None:
+        digest = state.code.blob.digest
+        lines.append(("code", f"{counted(state.code.files, 'file')}, {digest[:19]}…"))
     lines.append(("inputs", clipped(state.inputs, 500)))
     lines += [
         (f"output of {agent.name}", clipped(agent.output, 500))
@@ -392,7 +395,7 @@ def ending_error(records: Records, state: ExecutionState) -> OmiumError:
         case "cancelled":
             return ExecutionCancelled(state.id, "cancelled")
         case _:
-            done = sum(agent.status == "completed" for agent in state.agents.values())
+            done = sum(agent.is_done for agent in state.agents.values())
             shown = records.shown_status(state.status)
             hint = f"; go on with: omium resume {state.id}" if shown == "interrupted" else ""
             return Conflict(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     AttemptEnded,
     AttemptStarted,
     CallCompleted,
@@ -18,20 +19,26 @@ from omium.execution.events import (
     Failed,
     Paused,
     Resumed,
+    RoundStarted,
     StepCompleted,
     StepStarted,
 )
 from omium.types import AgentName, Status
 
-AgentPhase = Literal["waiting", "running", "done", "failed"]
+AgentPhase = Literal["waiting", "running", "done", "skipped", "failed"]
 
 
 @dataclass(slots=True)
 class AgentProgress:
-    """One agent: its phase, the step under way or last done, and what it has used."""
+    """One agent: its phase, the step under way or last done, and what it has used.
+
+    ``round`` counts how often it has begun anew in a loop, from 1; ``steps`` are of that round,
+    what it has used is of all of them.
+    """
 
     name: AgentName
     phase: AgentPhase = "waiting"
+    round: int = 1
     step: str = ""
     steps: int = 0
     llm_calls: int = 0
@@ -87,6 +94,13 @@ class Progress:
                 self.checkpoints.append((entry.index, event.agent))
             case AgentCompleted():
                 self.agents[event.agent].phase = "done"
+            case AgentSkipped():
+                self.agents[event.agent].phase = "skipped"
+            case RoundStarted():
+                for name in event.agents:
+                    agent = self.agents[name]
+                    agent.phase, agent.step, agent.steps = "waiting", "", 0
+                    agent.round += 1
             case Failed():
                 self.status = "failed"
                 if event.failure.agent is not None:
@@ -107,10 +121,10 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many agents have completed."""
-        return sum(agent.phase == "done" for agent in self.agents.values())
+        """How many agents have completed, or were skipped."""
+        return sum(agent.phase in ("done", "skipped") for agent in self.agents.values())
 
     def _release(self) -> None:
         for agent in self.agents.values():
-            if agent.phase != "done":
+            if agent.phase not in ("done", "skipped"):
                 agent.phase = "waiting"

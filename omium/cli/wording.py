@@ -9,6 +9,7 @@ import msgspec
 
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     AttemptEnded,
     AttemptStarted,
     CallCompleted,
@@ -24,6 +25,7 @@ from omium.execution.events import (
     FailureRecorded,
     Paused,
     Resumed,
+    RoundStarted,
     Signalled,
     StepCompleted,
     StepStarted,
@@ -142,6 +144,10 @@ def detail_of(event: Event) -> str:
             return f"{_step(event.step, event.name)}, {size_text(payload_bytes(event.state))}"
         case AgentCompleted():
             return clipped(event.output)
+        case AgentSkipped():
+            return "nobody handed to it"
+        case RoundStarted():
+            return f"back to {event.to}: round {event.round} of {', '.join(event.agents)}"
         case FailureRecorded() | Failed():
             return failure_text(event.failure)
         case Paused():

@@ -50,12 +50,16 @@ class Question(_Shape, frozen=True, kw_only=True):
 
 
 class Agent(_Shape, frozen=True, kw_only=True):
-    """How far an agent is. ``checkpoint`` is the journal index of its last one, 0 for none."""
+    """How far an agent is. ``checkpoint`` is the journal index of its last one, 0 for none.
+
+    In a loop, all of it is of the round under way, number ``round``.
+    """
 
     name: str
-    status: Literal["waiting", "leased", "completed"]
+    status: Literal["waiting", "leased", "completed", "skipped"]
     steps: int
     checkpoint: int
+    round: int = 1
 
 
 class ExecutionInfo(_Shape, frozen=True, kw_only=True):

@@ -8,13 +8,13 @@ all right and tell every mistake at once. A part of the wrong shape is passed ov
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from omium.definitions.components import component_problems
-from omium.definitions.graph import HandoffGraph, chain_edges, chain_names, graph_of
-from omium.definitions.model import AGENT_NAME, MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
+from omium.definitions.crews import crew_problems
+from omium.definitions.graph import HandoffGraph
+from omium.definitions.handoff_checks import graph_in, handoff_problems
+from omium.definitions.parts import MAX_ITEMS, Member, final_output, mappings, members_of, strings
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
 from omium.definitions.schema_check import schema_problems
 from omium.definitions.schema_walk import properties, types
@@ -23,7 +23,6 @@ from omium.types import Json
 
 KNOWN_FRAMEWORKS = ("autogen", "crewai", "langgraph", "python")
 RESERVED_NAMES = ("inputs",)
-MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
 
 _CREW_TEXTS = ("role", "goal", "backstory")
 _CREW_KEYS = (*_CREW_TEXTS, "tasks")
@@ -37,28 +36,20 @@ _EXPECTED_KEYS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Member:
-    """An agent of a definition that may not be valid."""
-
-    path: Path
-    name: str
-    data: Mapping[str, Json]
-
-
 def relational_problems(
     data: Mapping[str, Json], frameworks: Collection[str] | None
 ) -> Iterator[Problem]:
     """Every mistake between the parts of ``data``; ``frameworks`` of ``None`` takes any."""
-    members = _members(data)
-    graph, unplaced = _graph(data, members)
+    members = members_of(data)
+    graph, unplaced = graph_in(data, members)
     yield from _names(data, members)
     for member in members:
         yield from _framework(member, frameworks)
         yield from _component(member)
         yield from _tools(data, member)
+        yield from crew_problems(member.data, member.path)
     yield from unplaced
-    yield from _cycles(data, graph)
+    yield from handoff_problems(data, members, graph)
     yield from _schemas(data, members)
     yield from _references(data, members, graph)
 
@@ -69,43 +60,18 @@ def templates(agent: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
         text = agent.get(key)
         if isinstance(text, str):
             yield (key,), text
-    for i, task in _mappings(agent.get("tasks")):
-        for key in ("description", "expected_output"):
-            text = task.get(key)
-            if isinstance(text, str):
-                yield ("tasks", i, key), text
-
-
-def _mappings(value: Json) -> Iterator[tuple[int, dict[str, Json]]]:
-    for i, item in enumerate(_items(value)):
-        if isinstance(item, dict):
-            yield i, item
-
-
-def _strings(value: Json) -> Iterator[tuple[int, str]]:
-    for i, item in enumerate(_items(value)):
-        if isinstance(item, str):
-            yield i, item
-
-
-def _items(value: Json) -> list[Json]:
-    # A longer list is a mistake that structure tells; it must not cost time here.
-    return value[:MAX_ITEMS] if isinstance(value, list) else []
-
-
-def _members(data: Mapping[str, Json]) -> list[_Member]:
-    members: list[_Member] = []
-    for i, agent in itertools.islice(_mappings(data.get("agents")), MAX_AGENTS):
-        name = agent.get("name")
-        text = name if isinstance(name, str) else ""
-        members.append(_Member(path=("agents", i), name=text, data=agent))
-    return members
+    for part, keys in (("tasks", ("description", "expected_output")), ("members", _CREW_TEXTS)):
+        for i, item in mappings(agent.get(part)):
+            for key in keys:
+                text = item.get(key)
+                if isinstance(text, str):
+                    yield (part, i, key), text
 
 
 # ------------------------------------------------------------------------------- names
 
 
-def _names(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Problem]:
+def _names(data: Mapping[str, Json], members: list[Member]) -> Iterator[Problem]:
     yield from _repeated(data.get("tools"), ("tools",), "tool")
     yield from _repeated(data.get("agents"), ("agents",), "agent")
     inputs = data.get("inputs")
@@ -122,7 +88,7 @@ def _names(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Problem
 
 def _repeated(value: Json, path: Path, what: str) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for i, item in _mappings(value):
+    for i, item in mappings(value):
         name = item.get("name")
         if not isinstance(name, str):
             continue
@@ -136,7 +102,7 @@ def _repeated(value: Json, path: Path, what: str) -> Iterator[Problem]:
 # -------------------------------------------------------------------- framework and tools
 
 
-def _framework(member: _Member, frameworks: Collection[str] | None) -> Iterator[Problem]:
+def _framework(member: Member, frameworks: Collection[str] | None) -> Iterator[Problem]:
     framework = member.data.get("framework")
     crew = [key for key in _CREW_KEYS if member.data.get(key) not in (None, [])]
     has_entrypoint = member.data.get("entrypoint") is not None
@@ -164,7 +130,7 @@ def _framework(member: _Member, frameworks: Collection[str] | None) -> Iterator[
         yield Problem(path=entrypoint, text=text, missing=True)
 
 
-def _component(member: _Member) -> Iterator[Problem]:
+def _component(member: Member) -> Iterator[Problem]:
     """What is said of an AutoGen agent, and what only an AutoGen agent may be told."""
     if member.data.get("framework") != "autogen":
         for key in _TEAM_KEYS:
@@ -185,18 +151,18 @@ def _component(member: _Member) -> Iterator[Problem]:
     if member.data.get("task") is None:
         text = "found nothing, expected a text: what the team or agent is set to"
         yield Problem(path=(*member.path, "task"), text=text, missing=True)
-    own = [name for _, name in _strings(member.data.get("tools"))]
+    own = [name for _, name in strings(member.data.get("tools"))]
     if isinstance(component, dict):
         yield from itertools.islice(component_problems(component, path, own), MAX_ITEMS)
 
 
-def _tools(data: Mapping[str, Json], member: _Member) -> Iterator[Problem]:
-    declared = [str(tool["name"]) for _, tool in _mappings(data.get("tools")) if "name" in tool]
-    own = [name for _, name in _strings(member.data.get("tools"))]
+def _tools(data: Mapping[str, Json], member: Member) -> Iterator[Problem]:
+    declared = [str(tool["name"]) for _, tool in mappings(data.get("tools")) if "name" in tool]
+    own = [name for _, name in strings(member.data.get("tools"))]
     yield from _chosen(member.data.get("tools"), (*member.path, "tools"), declared, "tool")
     # A tool mistyped in the agent's list would be told once more for each task that uses it.
     usable = own if set(own) <= set(declared) else [*own, *declared]
-    for i, task in _mappings(member.data.get("tasks")):
+    for i, task in mappings(member.data.get("tasks")):
         path = (*member.path, "tasks", i, "tools")
         what = f"tool of agent {member.name!r}"
         yield from _chosen(task.get("tools"), path, usable, what)
@@ -204,7 +170,7 @@ def _tools(data: Mapping[str, Json], member: _Member) -> Iterator[Problem]:
 
 def _chosen(value: Json, path: Path, known: list[str], what: str) -> Iterator[Problem]:
     seen: set[str] = set()
-    for i, name in _strings(value):
+    for i, name in strings(value):
         if name not in known:
             expected = f"a declared {what}: {listed(known)}{did_you_mean(name, known)}"
             text = f"found {described(name)}, expected {expected}"
@@ -215,54 +181,10 @@ def _chosen(value: Json, path: Path, known: list[str], what: str) -> Iterator[Pr
         seen.add(name)
 
 
-# ------------------------------------------------------------------------------- order
-
-
-def _graph(
-    data: Mapping[str, Json], members: list[_Member]
-) -> tuple[HandoffGraph, tuple[Problem, ...]]:
-    names = list(dict.fromkeys(m.name for m in members if m.name))
-    if data.get("handoffs") is None:
-        return graph_of(names, chain_edges(names)), ()
-    problems: list[Problem] = []
-    edges: list[tuple[str, str]] = []
-    for path, giver, receiver in _handoffs(data.get("handoffs")):
-        for name, place in ((giver, path), (receiver, path)):
-            if name not in names:
-                expected = f"the name of an agent: {listed(names)}{did_you_mean(name, names)}"
-                text = f"found {described(name)}, expected {expected}"
-                problems.append(Problem(path=place, text=text))
-        edges.append((giver, receiver))
-    return graph_of(names, edges), tuple(problems)
-
-
-def _handoffs(value: Json) -> Iterator[tuple[Path, str, str]]:
-    """Each single handoff (place, giver, receiver) that has the right shape."""
-    for i, item in enumerate(_items(value)):
-        path: Path = ("handoffs", i)
-        if isinstance(item, str):
-            names = chain_names(item)
-            if all(re.fullmatch(AGENT_NAME, name) for name in names):
-                yield from ((path, a, b) for a, b in chain_edges(names))
-        elif isinstance(item, dict):
-            giver, to = item.get("from"), item.get("to")
-            receivers = [to] if isinstance(to, str) else [name for _, name in _strings(to)]
-            if isinstance(giver, str):
-                yield from ((path, giver, receiver) for receiver in receivers)
-
-
-def _cycles(data: Mapping[str, Json], graph: HandoffGraph) -> Iterator[Problem]:
-    for cycle in graph.cycles():
-        closing = cycle[-2:]
-        path = next(p for p, a, b in _handoffs(data.get("handoffs")) if (a, b) == closing)
-        text = f"found the cycle {' -> '.join(cycle)}, expected handoffs that never come back"
-        yield Problem(path=path, text=text)
-
-
 # ------------------------------------------------------------------- schemas and references
 
 
-def _schemas(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Problem]:
+def _schemas(data: Mapping[str, Json], members: list[Member]) -> Iterator[Problem]:
     inputs = data.get("inputs")
     if isinstance(inputs, dict):
         problems = schema_problems(inputs, ("inputs",))
@@ -272,12 +194,12 @@ def _schemas(data: Mapping[str, Json], members: list[_Member]) -> Iterator[Probl
             yield Problem(path=("inputs", "type"), text=text)
     for member in members:
         yield from schema_problems(member.data.get("output"), (*member.path, "output"))
-        for i, task in _mappings(member.data.get("tasks")):
+        for i, task in mappings(member.data.get("tasks")):
             yield from schema_problems(task.get("output"), (*member.path, "tasks", i, "output"))
 
 
 def _references(
-    data: Mapping[str, Json], members: list[_Member], graph: HandoffGraph
+    data: Mapping[str, Json], members: list[Member], graph: HandoffGraph
 ) -> Iterator[Problem]:
     inputs = data.get("inputs")
     schema: Json = inputs if isinstance(inputs, dict) else {"type": "object"}
@@ -286,6 +208,7 @@ def _references(
         if not member.name:
             continue
         before = set(graph.upstream(member.name)) - {member.name}
+        before.update(graph.recalled(member.name))
         upstream = [m for m in members if m.name in before]
         for step, text in templates(member.data):
             path = (*member.path, *step)
@@ -300,9 +223,9 @@ def _references(
 
 def _unresolved(
     reference: Reference,
-    member: _Member,
-    members: list[_Member],
-    upstream: list[_Member],
+    member: Member,
+    members: list[Member],
+    upstream: list[Member],
     inputs: dict[str, list[Json]] | None,
     inputs_schema: Json,
 ) -> str | None:
@@ -312,13 +235,13 @@ def _unresolved(
         return _no_field(f"input {name!r}", reference.fields, inputs[name], inputs_schema)
     available = [*(inputs or ()), *(m.name for m in upstream)]
     choice = f"an input or an upstream agent: {listed(available)}"
-    if name == member.name:
+    if name == member.name and member not in upstream:
         return f"the agent's own output, expected {choice}"
     if any(m.name == name for m in members):
         giver = next((m for m in upstream if m.name == name), None)
         if giver is None:
             return f"an agent that is not upstream of {member.name!r}, expected {choice}"
-        schema = _final_output(giver)
+        schema = final_output(giver)
         if schema is None:
             return (
                 "an agent without an output schema, expected no field" if reference.fields else None
@@ -327,14 +250,6 @@ def _unresolved(
     if inputs is None:
         return None
     return f"expected {choice}{did_you_mean(name, available)}"
-
-
-def _final_output(member: _Member) -> Json:
-    own = member.data.get("output")
-    if own is not None:
-        return own
-    tasks = [task for _, task in _mappings(member.data.get("tasks"))]
-    return tasks[-1].get("output") if tasks else None
 
 
 def _no_field(what: str, fields: tuple[str, ...], schemas: list[Json], root: Json) -> str | None:

@@ -107,6 +107,9 @@ SHAPES: dict[str, Shape] = {
         one={"team": ("team",), "model_client": ("model",), "model_context": ("context",)},
         required=("name", "team"),
     ),
+    "autogen_agentchat.agents.UserProxyAgent": Shape(
+        kind="agent", keys=("name", "description"), required=("name",),
+    ),
     "autogen_ext.models.openai.OpenAIChatCompletionClient": _OPENAI,
     "OpenAIChatCompletionClient": _OPENAI,
     "openai_chat_completion_client": _OPENAI,
@@ -148,7 +151,6 @@ _HEAD = (
 _SECRETS = ("api_key", "base_url", "organization", "default_headers")
 _REFUSED = {
     "autogen_agentchat.agents.CodeExecutorAgent": "it runs code that no journal sees",
-    "autogen_agentchat.agents.UserProxyAgent": "it asks a person, and a worker has none",
     "autogen_core.tools.FunctionTool": "it carries source code: name a declared tool instead",
 }
 _TOOLS = "the names of declared tools"

@@ -1,6 +1,7 @@
 """The order of a workflow's agents: who hands to whom, and who comes before whom.
 
-Pure. Works on names alone, so that it serves a definition that is not yet valid as well.
+Pure. Works on names alone, so that it serves a definition that is not yet valid as well. What
+an output must fulfil for a handoff to be taken is told with it and not judged here.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from omium.definitions.model import Handoff, Workflow
 
 MAX_CYCLES = 10
+
+
+Edge: TypeAlias = "tuple[str, str]"
+"""(giver, receiver)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +26,14 @@ class HandoffGraph:
     """Agents and the handoffs between them.
 
     ``agents`` are in the order of the definition; ``edges`` are pairs (giver, receiver),
-    each once. Every answer of several agents is in the order of the definition too, ``order``
-    apart. Methods raise ``KeyError`` for a name that is no agent.
+    each once. Of the handoffs, ``loops`` are those that go back: they are no edges, and nobody
+    waits for them. Every answer of several agents is in the order of the definition too,
+    ``order`` apart. Methods raise ``KeyError`` for a name that is no agent.
     """
 
     agents: tuple[str, ...]
-    edges: tuple[tuple[str, str], ...]
+    edges: tuple[Edge, ...]
+    loops: tuple[Edge, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -68,6 +76,28 @@ class HandoffGraph:
         """Every agent that waits, directly or not, for ``agent``."""
         return self._pick(agent, _reachable(agent, self.edges))
 
+    def between(self, loop: Edge) -> tuple[str, ...]:
+        """The agents that a loop runs again: its two ends and all that lie between them."""
+        giver, receiver = loop
+        ahead = {receiver, *self.downstream(receiver)}
+        return self._pick(giver, ahead & {giver, *self.upstream(giver)})
+
+    def recalled(self, agent: str) -> tuple[str, ...]:
+        """Agents of whose last round ``agent`` sees the output: itself, where it is in a loop,
+        and those that come after it there."""
+        later = {agent, *self.downstream(agent)}
+        bodies = [self.between(loop) for loop in self.loops]
+        return self._pick(agent, {a for body in bodies if agent in body for a in body} & later)
+
+    def crossing(self) -> tuple[str, ...] | None:
+        """Agents that would wait for one another for ever: who is handed to from inside of a
+        loop and is not part of it waits for the loop to be left."""
+        waits = list(self.edges)
+        for loop in self.loops:
+            body = self.between(loop)
+            waits += [(loop[0], b) for a, b in self.edges if a in body and b not in body]
+        return _cycle(self.agents, waits)
+
     def cycles(self) -> tuple[tuple[str, ...], ...]:
         """Cycles such as ``("a", "b", "a")``, at most :data:`MAX_CYCLES`.
 
@@ -90,21 +120,28 @@ def graph(workflow: Workflow) -> HandoffGraph:
     names = [agent.name for agent in workflow.agents]
     if workflow.handoffs is None:
         return graph_of(names, chain_edges(names))
-    edges: list[tuple[str, str]] = []
+    edges: list[Edge] = []
+    loops: list[Edge] = []
     for handoff in workflow.handoffs:
-        if isinstance(handoff, Handoff):
-            edges += [(handoff.source, to) for to in handoff.to]
-        else:
+        if not isinstance(handoff, Handoff):
             edges += chain_edges(chain_names(handoff))
-    return graph_of(names, edges)
+        else:
+            pairs = [(handoff.source, to) for to in handoff.to]
+            (loops if handoff.loop is not None else edges).extend(pairs)
+    return graph_of(names, edges, loops)
 
 
-def graph_of(agents: Iterable[str], edges: Iterable[tuple[str, str]]) -> HandoffGraph:
+def graph_of(
+    agents: Iterable[str], edges: Iterable[Edge], loops: Iterable[Edge] = ()
+) -> HandoffGraph:
     """A graph of ``agents``; repeated names and edges count once, edges to no agent not at all."""
     names = tuple(dict.fromkeys(agents))
     known = set(names)
-    kept = (edge for edge in edges if known.issuperset(edge))
-    return HandoffGraph(agents=names, edges=tuple(dict.fromkeys(kept)))
+
+    def kept(pairs: Iterable[Edge]) -> tuple[Edge, ...]:
+        return tuple(dict.fromkeys(pair for pair in pairs if known.issuperset(pair)))
+
+    return HandoffGraph(agents=names, edges=kept(edges), loops=kept(loops))
 
 
 def chain_names(chain: str) -> list[str]:

@@ -29,10 +29,13 @@ from omium.types import Json
 MAX_AGENTS = 64
 MAX_TOOLS = 128
 MAX_TASKS = 64
+MAX_MEMBERS = 16
 MAX_HANDOFFS = 1024
+MAX_ROUNDS = 100
 MAX_RETRIES = 10
 MAX_TIMEOUT_S = 86_400.0
 DEFAULT_TIMEOUT_S = 600.0
+MAX_EXECUTION_S = 365 * 86_400.0
 MAX_TEXT_CHARS = 262_144
 
 AGENT_NAME = r"[a-z][a-z0-9_]{0,62}"
@@ -44,6 +47,7 @@ _A_TOOL_NAME = "the name of a declared tool"
 _A_FUNCTION = "package.module:function"
 _A_MODEL = "provider/model, such as local/smollm2-135m-instruct"
 _A_SCHEMA = "a JSON Schema (a mapping)"
+_A_CONDITION = "a JSON Schema (a mapping) that the output must fit"
 _A_COMPONENT = "an AutoGen component (a mapping with provider and config)"
 
 
@@ -60,6 +64,10 @@ def _handoff_kind(value: object) -> str | None:
 def _is_none(value: object) -> bool:
     # A field that came later is written where it is used only: older digests stay as they are.
     return value is None
+
+
+def _is_false(value: object) -> bool:
+    return value is False
 
 
 def _several(value: object) -> object:
@@ -113,7 +121,10 @@ class Task(Record):
     ``description`` and ``expected_output`` are templates. ``tools`` is what of the agent's
     tools this task may use; ``None`` means all. ``output`` is the JSON Schema of this task's
     own answer; see :meth:`Agent.output_of`. ``tool_choice: required`` makes the model call one
-    of the tools before it answers, for models too small to see when they should.
+    of the tools before it answers, for models too small to see when they should. ``context``
+    names the earlier tasks whose answers this one is told; ``None`` means all. A task with
+    ``side_by_side`` (``async`` in a definition) does not wait for the one before it, and the
+    next task without it waits for all.
     """
 
     name: Name | None = Field(default=None, description=_A_NAME)
@@ -124,6 +135,31 @@ class Task(Record):
     )
     tool_choice: Literal["auto", "required"] = Field(default="auto", description="auto or required")
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
+    context: tuple[Name, ...] | None = Field(
+        default=None,
+        max_length=MAX_TASKS,
+        description="a list of names of earlier tasks",
+        exclude_if=_is_none,
+    )
+    side_by_side: Annotated[bool, Strict()] = Field(
+        default=False, alias="async", description="true or false", exclude_if=_is_false
+    )
+
+
+class Member(Record):
+    """One of those to whom the manager of a crew hands work.
+
+    ``role``, ``goal`` and ``backstory`` are templates. ``model`` left out is the agent's;
+    ``tools`` are names of tools of the agent, ``None`` means all.
+    """
+
+    role: Text = Field(description=_A_TEXT)
+    goal: Text = Field(description=_A_TEXT)
+    backstory: Text = Field(description=_A_TEXT)
+    model: ModelName | None = Field(default=None, description=_A_MODEL)
+    tools: tuple[ToolName, ...] | None = Field(
+        default=None, max_length=MAX_TOOLS, description="a list of tools of this agent"
+    )
 
 
 class Agent(Record):
@@ -133,8 +169,11 @@ class Agent(Record):
     ``role``, ``goal``, ``backstory`` and ``tasks`` (the three texts are templates), for AutoGen
     ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
     of what it is set to, and ``answer_from`` names the member of a team whose last message is
-    the output, instead of the last message of all. ``timeout_s``
-    is the deadline of one step in seconds; ``retries`` how often a failed step is tried
+    the output, instead of the last message of all. A crew with ``process: hierarchical`` has
+    ``members``, and the agent itself is the manager who hands the tasks to them. With
+    ``tool_calls: text`` it is told of its tools in words and calls them in words (ReAct), for
+    models that cannot call tools otherwise. ``timeout_s`` is the deadline of one step in seconds,
+    ``call_timeout_s`` that of one LLM or tool call; ``retries`` how often a failed step is tried
     again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
     workflow, or of the provider.
     """
@@ -154,6 +193,19 @@ class Agent(Record):
     tasks: tuple[Task, ...] = Field(
         default=(), max_length=MAX_TASKS, description=f"a list of 1 to {MAX_TASKS} tasks"
     )
+    process: Literal["sequential", "hierarchical"] | None = Field(
+        default=None, description="sequential or hierarchical", exclude_if=_is_none
+    )
+    tool_calls: Literal["native", "text"] | None = Field(
+        default=None, description="native or text", exclude_if=_is_none
+    )
+    members: tuple[Member, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_MEMBERS,
+        description=f"a list of 1 to {MAX_MEMBERS} members",
+        exclude_if=_is_none,
+    )
     tools: tuple[ToolName, ...] = Field(
         default=(), max_length=MAX_TOOLS, description="a list of names of declared tools"
     )
@@ -166,6 +218,11 @@ class Agent(Record):
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
         default=DEFAULT_TIMEOUT_S, description="a number of seconds above 0 and at most 86400"
+    )
+    call_timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 86400",
+        exclude_if=_is_none,
     )
     retries: Annotated[int, Strict(), Field(ge=0, le=MAX_RETRIES)] = Field(
         default=0, description=f"a whole number from 0 to {MAX_RETRIES}"
@@ -184,13 +241,35 @@ class Agent(Record):
         return self.output
 
 
+class Loop(Record):
+    """What makes a handoff one back: to an agent before the one that hands over, or to itself.
+
+    ``max`` is how often it may be taken. ``then`` says what follows when it would be taken once
+    more: the agent hands on to those after it (``continue``), or the execution fails (``fail``).
+    """
+
+    max: Annotated[int, Strict(), Field(ge=1, le=MAX_ROUNDS)] = Field(
+        description=f"a whole number from 1 to {MAX_ROUNDS}"
+    )
+    then: Literal["continue", "fail"] = Field(default="continue", description="continue or fail")
+
+
 class Handoff(Record):
-    """The output of agent ``source`` (``from`` in a definition) goes to each agent of ``to``."""
+    """The output of agent ``source`` (``from`` in a definition) goes to each agent of ``to``.
+
+    With ``when``, only if it fits that JSON Schema; with ``otherwise``, only if it fits the
+    ``when`` of no other handoff of ``source``. With ``loop`` the handoff goes back, to one agent.
+    """
 
     source: Name = Field(alias="from", description="the name of an agent")
     to: Annotated[tuple[Name, ...], BeforeValidator(_several)] = Field(
         min_length=1, max_length=MAX_AGENTS, description="a list of names of agents"
     )
+    when: Schema | None = Field(default=None, description=_A_CONDITION, exclude_if=_is_none)
+    otherwise: Literal[True] | None = Field(
+        default=None, description="true, or nothing", exclude_if=_is_none
+    )
+    loop: Loop | None = Field(default=None, description="a mapping with max", exclude_if=_is_none)
 
 
 Handoffs: TypeAlias = tuple[
@@ -208,7 +287,8 @@ class Workflow(Record):
     Build one with :func:`~omium.definitions.load_workflow`,
     :func:`~omium.definitions.parse_workflow` or :func:`~omium.definitions.workflow_from`:
     those also check what holds between the parts. ``inputs`` is a JSON Schema of an object;
-    ``None`` takes any object. ``handoffs`` left out means each agent hands to the next of the
+    ``None`` takes any object. ``timeout_s`` is how long an execution may take, in seconds since it
+    was created or resumed. ``handoffs`` left out means each agent hands to the next of the
     list; an empty list means that no agent hands to another.
 
     Frozen, but the schemas are ordinary dicts for the sake of their readers: do not change
@@ -224,6 +304,11 @@ class Workflow(Record):
     description: Text | None = Field(default=None, description=_A_TEXT)
     model: ModelName | None = Field(default=None, description=_A_MODEL)
     inputs: Schema | None = Field(default=None, description=_A_SCHEMA)
+    timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_EXECUTION_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 31536000",
+        exclude_if=_is_none,
+    )
     tools: tuple[Tool, ...] = Field(
         default=(), max_length=MAX_TOOLS, description=f"a list of at most {MAX_TOOLS} tools"
     )
@@ -277,13 +362,16 @@ MEMBERS: dict[tuple[type[Record], str], type[Record]] = {
     (Workflow, "tools"): Tool,
     (Workflow, "agents"): Agent,
     (Workflow, "handoffs"): Handoff,
+    (Handoff, "loop"): Loop,
     (Agent, "tasks"): Task,
+    (Agent, "members"): Member,
 }
-"""Which field of which record holds a list of which records."""
+"""Which field of which record holds which records."""
 
 ITEMS: dict[str, str] = {
     "tools": _A_TOOL_NAME,
     "to": "the name of an agent",
+    "context": "the name of an earlier task",
     "handoffs": "a chain such as 'first -> second', or {from: first, to: [second]}",
 }
 """What a correct item is, for the fields whose items are not records only."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from omium.definitions.problems import described, did_you_mean, listed, shortened
@@ -68,19 +68,22 @@ def mistake(text: str) -> str | None:
     )
 
 
-def render(text: str, values: Mapping[str, Json]) -> str:
+def render(text: str, values: Mapping[str, Json], *, absent: Collection[str] = frozenset()) -> str:
     """``text`` with each reference replaced by its value.
 
     ``values`` holds the inputs and the outputs of the upstream agents by name. A string is
     inserted as it is, anything else as JSON; what is inserted is not read for references
-    again. Raises :class:`InputError` for a reference to a value that is not there; the same
-    values will not do better.
+    again. A reference to one of ``absent``, agents that may have no output, is the empty text
+    while it has none. Raises :class:`InputError` for any other reference to a value that is not
+    there; the same values will not do better.
     """
     rendered: list[str] = []
     for piece in pieces(text):
         if isinstance(piece, str):
             rendered.append(piece)
         elif isinstance(piece, Reference):
+            if piece.name in absent and piece.name not in values:
+                continue
             value = _value(piece, values)
             rendered.append(value if isinstance(value, str) else _json(value))
         else:

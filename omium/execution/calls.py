@@ -124,6 +124,22 @@ def effect_key_of(execution_id: str, agent: str, key: CallKey) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def step_of_round(step: str, number: int) -> str:
+    """The name of an adapter's ``step`` in the journal. In a later round of a loop it says which,
+    or the agent would be answered with what it heard, and did, in the first."""
+    return step if number == 1 else f"{_round_prefix(number)}{step}"
+
+
+def step_in_round(name: str, number: int) -> str:
+    """The inverse of ``step_of_round``."""
+    return name if number == 1 else name.removeprefix(_round_prefix(number))
+
+
+def _round_prefix(number: int) -> str:
+    # No framework has names that begin so.
+    return f"#{number}/"
+
+
 def digest_of(value: Any) -> str:
     """SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces, NaN refused)."""
     text = json.dumps(

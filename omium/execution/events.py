@@ -16,6 +16,7 @@ from omium.execution.records import (
     AttemptCause,
     AttemptEnd,
     CallKey,
+    CodeRef,
     Decision,
     Failure,
     Origin,
@@ -40,7 +41,8 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     """An execution was accepted. Always the first event, at index 1.
 
     ``definition`` is the whole workflow definition, so that an execution finishes on what
-    started it; ``import_paths`` are the folders in which its entrypoints are looked up;
+    started it; ``import_paths`` are the folders in which its entrypoints are looked up, unless
+    ``code`` pins what was in them;
     ``labels`` are the caller's own, to find it by.
     """
 
@@ -55,6 +57,7 @@ class Created(_Event, frozen=True, kw_only=True, tag="execution.created"):
     import_paths: tuple[str, ...] = ()
     origin: Origin | None = None
     labels: dict[str, str] = {}
+    code: CodeRef | None = None
 
 
 class AttemptStarted(_Event, frozen=True, kw_only=True, tag="attempt.started"):
@@ -151,10 +154,32 @@ class StepCompleted(_Event, frozen=True, kw_only=True, tag="step.completed"):
 
 
 class AgentCompleted(_Event, frozen=True, kw_only=True, tag="agent.completed"):
-    """An agent handed over its output, which satisfies its schema."""
+    """An agent handed over its output, which satisfies its schema.
+
+    ``fits`` names those to whom the agent hands on a condition that the output fulfils.
+    """
 
     agent: AgentName
     output: Payload
+    fits: tuple[AgentName, ...] = ()
+
+
+class AgentSkipped(_Event, frozen=True, kw_only=True, tag="agent.skipped"):
+    """An agent does not run, because nobody of those before it handed to it."""
+
+    agent: AgentName
+
+
+class RoundStarted(_Event, frozen=True, kw_only=True, tag="round.started"):
+    """``agent`` handed back to ``to``: ``agents``, all of the loop, run again.
+
+    ``round`` counts the rounds of this loop. The first needs no event, so it is 2 or more.
+    """
+
+    agent: AgentName
+    to: AgentName
+    agents: tuple[AgentName, ...]
+    round: int
 
 
 class FailureRecorded(_Event, frozen=True, kw_only=True, tag="failure.recorded"):
@@ -185,7 +210,7 @@ class Signalled(_Event, frozen=True, kw_only=True, tag="execution.signalled"):
 
 
 class Completed(_Event, frozen=True, kw_only=True, tag="execution.completed"):
-    """All agents are done. The result is the output of ``sinks``, the agents nobody follows."""
+    """All agents are done. The result is the output of ``sinks``, who handed to nobody."""
 
     sinks: tuple[AgentName, ...]
 
@@ -209,6 +234,8 @@ Event: TypeAlias = (
     | CallDecided
     | StepCompleted
     | AgentCompleted
+    | AgentSkipped
+    | RoundStarted
     | FailureRecorded
     | Paused
     | Resumed

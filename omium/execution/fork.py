@@ -8,6 +8,7 @@ the forked execution is then given by ordinal, whatever it asks (the forced pref
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,20 +16,32 @@ from msgspec.structs import replace
 from omium.errors import Conflict, InputError
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     CallCompleted,
     CallFailed,
     CallIntended,
     Created,
     Entry,
     Event,
+    Failed,
     Resumed,
+    RoundStarted,
     StepCompleted,
     StepStarted,
 )
 from omium.execution.machine import DECIDED_FAILURE, create, evolve
-from omium.execution.records import Origin, Payload
+from omium.execution.records import CodeRef, Origin, Payload
+from omium.execution.routing import ROUNDS_EXHAUSTED
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangedOutput:
+    """The output of an agent in a fork, and those whose condition it fulfils."""
+
+    value: Any
+    fits: tuple[AgentName, ...] = ()
 
 
 def fork_events(
@@ -37,14 +50,17 @@ def fork_events(
     definition: Mapping[str, Any],
     digest: str,
     inputs: Mapping[str, Any],
-    outputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[AgentName, ChangedOutput] | None = None,
+    code: CodeRef | None = None,
 ) -> tuple[Event, ...]:
     """The first events of an execution forked from ``entries``, the origin's journal up to
     and including the point of the fork.
 
     ``definition`` (and its ``digest``) and ``inputs`` are those of the fork, changed or not;
-    ``outputs`` replaces the outputs of agents that had completed. Raises ``Conflict`` when
-    the entries are not the beginning of a journal.
+    ``outputs`` replaces the latest outputs of agents; ``code`` replaces the origin's, which holds
+    without it. Raises ``Conflict`` when the entries are not the beginning of a journal. Whether
+    what came after an output may follow from the one that replaces it is for ``machine.check`` to
+    say.
     """
     if not entries or not isinstance(entries[0].event, Created):
         raise Conflict("a fork begins with a journal's first entry")
@@ -57,13 +73,28 @@ def fork_events(
             definition=Payload(inline=dict(definition)),
             digest=digest,
             inputs=Payload(inline=dict(inputs)),
+            code=code or created.code,
         )
     ]
     events += _copied(entries, outputs or {})
     return tuple(events)
 
 
-def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]:
+def state_at(entries: Sequence[Entry]) -> ExecutionState:
+    """What ``entries``, the beginning of a journal, add up to."""
+    state = create(entries[0])
+    for entry in entries[1:]:
+        evolve(state, entry)
+    return state
+
+
+def latest_outputs(entries: Sequence[Entry]) -> dict[AgentName, AgentCompleted]:
+    """What each agent that ever completed handed over last."""
+    return {e.event.agent: e.event for e in entries if isinstance(e.event, AgentCompleted)}
+
+
+def _copied(entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]) -> list[Event]:
+    latest = latest_outputs(entries)
     calls = {
         call.index: call
         for agent in _resumed(entries).agents.values()
@@ -78,12 +109,20 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]
     events: list[Event] = []
     started: set[tuple[AgentName, str]] = set()
     moved: dict[int, int] = {}
+    # A loop that was used up, and to which resuming gives its rounds anew, in the fork as well.
+    used_up = False
     for entry in entries:
         event = entry.event
         match event:
-            case AgentCompleted() if event.agent in outputs:
-                events.append(replace(event, output=Payload(inline=outputs[event.agent])))
-            case StepCompleted() | AgentCompleted():
+            case Failed():
+                used_up = event.failure.kind == ROUNDS_EXHAUSTED
+            case Resumed() if used_up:
+                used_up = False
+                events.append(event)
+            case AgentCompleted() if event.agent in outputs and event is latest[event.agent]:
+                new = outputs[event.agent]
+                events.append(replace(event, output=Payload(inline=new.value), fits=new.fits))
+            case StepCompleted() | AgentCompleted() | AgentSkipped() | RoundStarted():
                 events.append(event)
             case StepStarted() if (event.agent, event.step) not in started:
                 started.add((event.agent, event.step))
@@ -97,15 +136,13 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[str, Any]) -> list[Event]
                 events.append(replace(outcome, call=moved[entry.index]))
             case _:
                 pass
-    return events
+    return [*events, Resumed()] if used_up else events
 
 
 def _resumed(entries: Sequence[Entry]) -> ExecutionState:
     """The state at the point of the fork. Where that is a failure, the fork goes on as the
     origin would when resumed: what stopped it is tried again."""
-    state = create(entries[0])
-    for entry in entries[1:]:
-        evolve(state, entry)
+    state = state_at(entries)
     if state.status == "failed":
         evolve(state, replace(entries[-1], index=state.index + 1, sequence=0, event=Resumed()))
     return state

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from omium.execution import people
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     Append,
     AttemptEnded,
     AttemptStarted,
@@ -33,12 +34,22 @@ from omium.execution.events import (
     FailureRecorded,
     Paused,
     Resumed,
+    RoundStarted,
     Signalled,
     StepCompleted,
     StepStarted,
     type_of,
 )
 from omium.execution.records import Failure, Usage, Writer
+from omium.execution.routing import (
+    begin_round,
+    grant_rounds,
+    is_at_end,
+    is_passed_over,
+    may_begin,
+    next_round,
+    planned_loops,
+)
 from omium.execution.state import AgentState, CallState, ExecutionState, Pause
 from omium.types import AgentName, Status
 
@@ -64,11 +75,13 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # Outcomes are facts about the world: they are recorded even after the execution stopped.
 _OUTCOMES = (CallCompleted, CallFailed)
 _PROGRESS = (StepStarted, CallIntended, StepCompleted, AgentCompleted, *_OUTCOMES)
+# What the coordinator decides about the agents that are next.
+_ROUTING = (AgentSkipped, RoundStarted)
 
 TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     (None, Created): "queued",
     # A fork's copied prefix is appended while it is queued.
-    **{("queued", event): "queued" for event in _PROGRESS},
+    **{("queued", event): "queued" for event in (*_PROGRESS, *_ROUTING)},
     ("queued", FailureRecorded): "queued",
     ("queued", AttemptStarted): "running",
     ("queued", Resumed): "queued",
@@ -80,7 +93,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("queued", Completed): "completed",
     ("queued", Failed): "failed",
     ("queued", Cancelled): "cancelled",
-    **{("running", event): "running" for event in _PROGRESS},
+    **{("running", event): "running" for event in (*_PROGRESS, *_ROUTING)},
     ("running", AttemptStarted): "running",
     ("running", AttemptEnded): "running",
     ("running", FailureRecorded): "running",
@@ -172,8 +185,10 @@ def _claims(state: ExecutionState, event: Event) -> set[Hashable]:
     match event:
         case StepCompleted():
             return {("step", event.agent, event.step)}
-        case AgentCompleted():
+        case AgentCompleted() | AgentSkipped():
             return {("agent", event.agent)}
+        case RoundStarted():
+            return {("agent", name) for name in event.agents}
         case AttemptStarted():
             return {("agent", event.agent), ("epoch", event.epoch)}
         case CallCompleted() | CallFailed() | CallDecided():
@@ -230,8 +245,14 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
         if agent is not None and event.step in agent.steps:
             return Refusal(code="conflict", message=f"step {event.step!r} is complete already")
     elif isinstance(event, AgentCompleted):
-        if agent is not None and agent.status == "completed":
-            return Refusal(code="conflict", message=f"agent {name!r} is complete already")
+        if agent is not None and agent.is_done:
+            done = "complete" if agent.status == "completed" else "skipped"
+            return Refusal(code="conflict", message=f"agent {name!r} is {done} already")
+    elif isinstance(event, AgentSkipped):
+        if agent is not None and not is_passed_over(state, agent):
+            return Refusal(code="conflict", message=f"agent {name!r} is not to be skipped")
+    elif isinstance(event, RoundStarted):
+        return _check_round(state, event)
     elif isinstance(event, CallIntended):
         known = agent.calls.get(event.key) if agent is not None else None
         if known is not None and known.status == "completed":
@@ -264,10 +285,21 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
         if problem is not None:
             return Refusal(code="conflict", message=problem)
     elif isinstance(event, Completed):
-        waiting = [agent.name for agent in state.agents.values() if agent.status != "completed"]
+        waiting = [agent.name for agent in state.agents.values() if not agent.is_done]
         if waiting:
             return Refusal(code="conflict", message=f"agents not complete: {', '.join(waiting)}")
+        if not is_at_end(state):
+            return Refusal(code="conflict", message="an agent hands back to one before it")
     return None
+
+
+def _check_round(state: ExecutionState, event: RoundStarted) -> Refusal | None:
+    if may_begin(state, event):
+        return None
+    return Refusal(
+        code="conflict",
+        message=f"agent {event.agent!r} does not hand back to {event.to!r} for round {event.round}",
+    )
 
 
 def _agent_of(event: Event) -> AgentName | None:
@@ -310,15 +342,22 @@ def create(entry: Entry) -> ExecutionState:
         import_paths=event.import_paths,
         origin=event.origin,
         labels=event.labels,
+        code=event.code,
         created_ms=entry.at_ms,
         updated_ms=entry.at_ms,
         awake_ms=entry.at_ms,
         status="queued",
         index=entry.index,
         agents={
-            planned.name: AgentState(name=planned.name, upstream=planned.upstream)
+            planned.name: AgentState(
+                name=planned.name,
+                upstream=planned.upstream,
+                when=planned.when,
+                otherwise=planned.otherwise,
+            )
             for planned in event.plan
         },
+        loops=planned_loops(event.plan),
     )
 
 
@@ -349,8 +388,15 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
             agent = state.agents[event.agent]
             agent.status = "completed"
             agent.output = event.output
+            agent.fits = event.fits
             agent.calls.clear()
             agent.worker = None
+        case AgentSkipped():
+            state.agents[event.agent].status = "skipped"
+        case RoundStarted():
+            loop = next_round(state, state.agents[event.agent])
+            assert loop is not None
+            begin_round(state, loop)
         case FailureRecorded(failure=failure):
             if failure.agent is not None:
                 state.agents[failure.agent].failures += 1
@@ -367,6 +413,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
                 agent.ended = None
                 if state.failure is not None and state.failure.agent in (None, agent.name):
                     _forget_last_failure(agent)
+            grant_rounds(state)
             state.pause = None
             state.failure = None
             state.awake_ms = entry.at_ms
@@ -396,6 +443,7 @@ def _evolve_attempt(
     if isinstance(event, AttemptStarted):
         state.totals.attempts += 1
         agent.status = "leased"
+        agent.attempts += 1
         agent.epoch = event.epoch
         agent.worker = event.worker
         agent.sequence = 0
@@ -430,11 +478,12 @@ def _evolve_call(
             effect_key=event.effect_key,
             inside=event.inside,
             approval=event.approval,
+            intended_ms=entry.at_ms,
         )
         if copied:
             people.evolve_copied(call, event)
             return
-        people.evolve_intent(state, call, event, entry.at_ms)
+        people.evolve_intent(state, call, event)
         match event.key.kind:
             case "llm":
                 state.totals.llm_calls += 1

@@ -73,12 +73,12 @@ def check_signal(state: ExecutionState) -> str | None:
     return None
 
 
-def evolve_intent(state: ExecutionState, call: CallState, event: CallIntended, at_ms: int) -> None:
+def evolve_intent(state: ExecutionState, call: CallState, event: CallIntended) -> None:
     """Note what a new call asks; give it the signals that have come already."""
     question = event.question
     if question is None:
         return
-    call.question, call.asked_ms = question, at_ms
+    call.question = question
     if question.kind == "approval":
         call.request = event.request
     if question.kind == "signals":

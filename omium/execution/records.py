@@ -29,11 +29,44 @@ class Payload(Record, frozen=True, kw_only=True):
     blob: BlobRef | None = None
 
 
+class PlannedLoop(Record, frozen=True, kw_only=True):
+    """A handoff back to ``to``, an agent before the one that hands back, or that one itself.
+
+    ``agents`` are those that run again: ``to``, the one that hands back, and all between them.
+    It is taken at most ``rounds_max`` times; where ``conditional``, only when the output fits.
+    ``then`` says what follows when it would be taken once more.
+    """
+
+    to: AgentName
+    agents: tuple[AgentName, ...]
+    rounds_max: int
+    conditional: bool = False
+    then: Literal["continue", "fail"] = "continue"
+
+
+class CodeRef(Record, frozen=True, kw_only=True):
+    """The user's code that an execution runs on: a bundle in the blob store.
+
+    ``folders`` are those that it was taken from, for people; ``files`` is how many there are.
+    """
+
+    blob: BlobRef
+    files: int
+    folders: tuple[str, ...] = ()
+
+
 class PlannedAgent(Record, frozen=True, kw_only=True):
-    """One agent of the plan: its name and the agents whose outputs it waits for."""
+    """One agent of the plan: its name and the agents whose outputs it waits for.
+
+    Of these ``when`` hand to it only if their output fits a condition, and ``otherwise`` only
+    if it fits no condition of theirs. ``loops`` are the agent's own handoffs back, in order.
+    """
 
     name: AgentName
     upstream: tuple[AgentName, ...] = ()
+    when: tuple[AgentName, ...] = ()
+    otherwise: tuple[AgentName, ...] = ()
+    loops: tuple[PlannedLoop, ...] = ()
 
 
 class Origin(Record, frozen=True, kw_only=True):

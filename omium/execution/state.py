@@ -8,6 +8,7 @@ from typing import Literal
 from omium.execution.records import (
     AttemptEnd,
     CallKey,
+    CodeRef,
     Failure,
     Origin,
     PauseReason,
@@ -17,7 +18,7 @@ from omium.execution.records import (
 from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
 
 CallStatus = Literal["open", "completed", "failed"]
-AgentStatus = Literal["waiting", "leased", "completed"]
+AgentStatus = Literal["waiting", "leased", "completed", "skipped"]
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class CallState:
     approval: int = 0
     request: Payload | None = None
     approved: str = ""
-    asked_ms: int = 0
+    intended_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -55,10 +56,16 @@ class AgentState:
     are those of unfinished steps, by key: calls of finished steps can never be asked for
     again. ``ended`` says how its latest attempt ended; ``losses`` counts the attempts in a row
     whose worker died without the journal having got any further.
+
+    An agent of a loop runs in rounds, and all of the above but ``epoch`` and ``sequence`` is of
+    the present one, number ``round``. ``attempts`` counts those of the round, and ``recalled``
+    is the output of the round before.
     """
 
     name: AgentName
     upstream: tuple[AgentName, ...]
+    when: tuple[AgentName, ...] = ()
+    otherwise: tuple[AgentName, ...] = ()
     status: AgentStatus = "waiting"
     epoch: int = 0
     sequence: int = 0
@@ -70,6 +77,10 @@ class AgentState:
     checkpoint: int = 0
     saved: Payload | None = None
     output: Payload | None = None
+    fits: tuple[AgentName, ...] = ()
+    round: int = 1
+    attempts: int = 0
+    recalled: Payload | None = None
     calls: dict[CallKey, CallState] = field(default_factory=dict[CallKey, CallState])
 
     @property
@@ -77,6 +88,25 @@ class AgentState:
         """What it has asked and was not answered, in order. It goes on when there is nothing."""
         asked = (call for call in self.calls.values() if call.key.kind == "human")
         return sorted((c for c in asked if c.status == "open"), key=lambda call: call.index)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left for it to do, in this round at least."""
+        return self.status in ("completed", "skipped")
+
+
+@dataclass(slots=True)
+class LoopState:
+    """A loop of the plan: ``source`` hands back to ``to``. ``taken`` counts how often it did,
+    since the loop around it, if any, began its latest round."""
+
+    source: AgentName
+    to: AgentName
+    agents: frozenset[AgentName]
+    rounds_max: int
+    conditional: bool
+    then: Literal["continue", "fail"]
+    taken: int = 0
 
 
 @dataclass(slots=True)
@@ -144,7 +174,9 @@ class ExecutionState:
     status: Status
     index: int
     agents: dict[AgentName, AgentState]
+    loops: tuple[LoopState, ...] = ()
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    code: CodeRef | None = None
     forced_until: int = 0
     totals: Totals = field(default_factory=Totals)
     failure: Failure | None = None

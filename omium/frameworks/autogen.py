@@ -38,7 +38,7 @@ class AutoGenAdapter:
         os.environ["AUTOGEN_DISABLE_RUNTIME_TRACING"] = "true"
         import_module("omium.frameworks.autogen_run")
         logging.getLogger("autogen_core").addFilter(_is_no_take_down)
-        import_module("omium.frameworks.autogen_warm").warm_up()
+        import_module("omium.frameworks.warm").warm_openai()
 
     async def run(self, session: Session) -> Json:
         from omium.frameworks.autogen_run import run_agent

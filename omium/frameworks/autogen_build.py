@@ -11,7 +11,7 @@ import threading
 from typing import Any
 from weakref import WeakValueDictionary
 
-from autogen_agentchat.agents import AssistantAgent, CodeExecutorAgent, UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, CodeExecutorAgent
 from autogen_agentchat.base import ChatAgent, Team
 from autogen_agentchat.messages import StructuredMessage
 from autogen_agentchat.teams import BaseGroupChat
@@ -60,10 +60,6 @@ def check_parts(named: str, parts: list[Part]) -> None:
     Raises ``EntrypointError``.
     """
     for part in parts:
-        if isinstance(part.thing, UserProxyAgent):
-            raise EntrypointError(
-                named, f"agent {part.path!r} asks a person for input, and a worker has none"
-            )
         if isinstance(part.thing, CodeExecutorAgent):
             raise EntrypointError(
                 named,

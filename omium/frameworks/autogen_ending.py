@@ -28,9 +28,12 @@ class Ending:
 
         The reason to stop, where a changed condition has one already.
         """
-        for messages in shown:
+        for number, messages in enumerate(shown, start=1):
             reason = await self._ask(messages)
-            if reason is not None:
+            if reason is not None and number < len(shown):
+                # The team went on, after a person it had handed over to.
+                await self.begin_again()
+            elif reason is not None:
                 return reason
         for timer in _timers(self._condition):
             timer._start_time = time.monotonic() - elapsed_s
@@ -42,6 +45,11 @@ class Ending:
         if reason is None and self._turns_max is not None and turns >= self._turns_max:
             reason = f"Maximum number of turns {self._turns_max} reached."
         return reason
+
+    async def begin_again(self) -> None:
+        """Forget what the condition has seen."""
+        if self._condition is not None:
+            await self._condition.reset()
 
     async def _ask(self, messages: Messages) -> str | None:
         if self._condition is None:

@@ -11,15 +11,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from autogen_agentchat.messages import BaseChatMessage, StructuredMessage, TextMessage
+from autogen_agentchat.messages import (
+    BaseChatMessage,
+    HandoffMessage,
+    StructuredMessage,
+    TextMessage,
+)
 from autogen_agentchat.teams import BaseGroupChat, MagenticOneGroupChat
 
-from omium.definitions import render
 from omium.errors import AgentError
 from omium.frameworks.answers import parsed_answer
 from omium.frameworks.autogen_build import check_parts, let_go, subject_of
 from omium.frameworks.autogen_ending import Ending
 from omium.frameworks.autogen_parts import Part, parts_of
+from omium.frameworks.autogen_people import ask_durably, handoff_to_person, reply_of_person
 from omium.frameworks.autogen_state import load_parts, save_parts
 from omium.frameworks.autogen_tools import journal_tools
 from omium.frameworks.autogen_turns import Turns, run_through
@@ -45,6 +50,7 @@ async def run_agent(session: Session) -> Json:
     check_parts(definition.entrypoint or f"the component of agent {definition.name!r}", parts)
     turns = Turns(session, parts)
     journal_tools(session, turns, parts)
+    ask_durably(session, parts)
     task = _task(session)
     try:
         # MagenticOne begins anew whenever it is run: all of it is one turn.
@@ -60,8 +66,7 @@ def _task(session: Session) -> list[BaseChatMessage]:
     assignment = session.assignment
     if assignment.agent.task is None:
         return []
-    values: dict[str, Json] = {**assignment.inputs, **assignment.outputs}
-    return [TextMessage(content=render(assignment.agent.task, values), source="user")]
+    return [TextMessage(content=assignment.rendered(assignment.agent.task), source="user")]
 
 
 async def _at_once(
@@ -117,7 +122,16 @@ class _Conversation:
         self._said = [[factory.create(one) for one in turn] for turn in saved["turns"]]
         self._started_s -= saved["elapsed_s"]
         shown = [self._task, *self._said] if self._task else self._said
-        return await self._ending.restore(shown, saved["elapsed_s"])
+        reason = await self._ending.restore(shown, saved["elapsed_s"])
+        if reason is not None and self._handed_over() is not None:
+            await self._ending.begin_again()
+            return None
+        return reason
+
+    def _handed_over(self) -> HandoffMessage | None:
+        """What the last turn handed over to a person."""
+        last = self._said[-1] if self._said else self._task
+        return handoff_to_person(last, self._team._participant_names)
 
     async def _turn(self) -> str | None:
         """Make a turn, and commit it. Why it was the last one; None where it was not."""
@@ -131,13 +145,21 @@ class _Conversation:
         step = str(number)
         await self._session.start_step(step)
         task = self._task if number == 0 else []
+        handoff = self._handed_over()
+        if handoff is not None:
+            with self._session.in_step(step):
+                task = [await reply_of_person(self._session, handoff)]
         result = await self._turns.run(step, partial(run_through, self._team, task))
         # What the manager says of its choice of speakers is part of no turn.
         said = [message for message in result.messages if message.source != self._manager]
+        said = [*(task if handoff is not None else ()), *said]
         self._said.append(said)
         reason = await self._ending.after(said, number + 1)
         if result.stop_reason != _AFTER_A_TURN:
             reason = result.stop_reason or "the team stopped"
+        if reason is not None and self._handed_over() is not None:
+            await self._ending.begin_again()
+            reason = None
         state: dict[str, Json] = {
             "task": [_dumped(message) for message in self._task],
             "turns": [[_dumped(message) for message in turn] for turn in self._said],

@@ -25,10 +25,15 @@ class TaskShape:
 
 class GuidedLLM(OpenAICompletion):
     """``shapes`` holds the shape of each task by the task's id; ``served`` the ids of the tasks
-    for which a tool has returned something."""
+    for which a tool has returned something. With ``in_words`` the model is told of tools in
+    words, and calls them so."""
 
+    in_words: bool = Field(default=False, exclude=True)
     shapes: dict[str, TaskShape] = Field(default_factory=dict, exclude=True)
     served: set[str] = Field(default_factory=set, exclude=True)
+
+    def supports_function_calling(self) -> bool:
+        return not self.in_words and super().supports_function_calling()
 
     def _handle_completion(
         self, params: dict[str, Any], *args: Any, from_task: Any = None, **kwargs: Any

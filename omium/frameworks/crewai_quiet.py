@@ -49,6 +49,9 @@ def import_quietly(storage: Path) -> None:
             # A lazily loaded package of CrewAI's has no place for its own submodule.
             warnings.filterwarnings("ignore", "Cannot set an attribute on 'crewai", ImportWarning)
             import_module("omium.frameworks.crewai_crew")
+        import_module("omium.frameworks.crewai_coworkers").make_equal_calls_in_turn()
+        import_module("omium.frameworks.crewai_rate").limit_without_timers()
+        import_module("omium.frameworks.crewai_inside").wrap_kickoffs()
         # Says at every LLM call, as a warning, that it counts tokens roughly. Omium does not
         # count by it.
         logging.getLogger("crewai.llms.base_llm").addFilter(_is_no_token_estimate)

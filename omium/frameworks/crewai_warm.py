@@ -1,7 +1,6 @@
 """What a fresh process does once, so that its first real crew need not wait.
 
-CrewAI and its OpenAI client load much of themselves when first used. Nothing leaves the
-process: the crew's model is a function, and the client's transport another.
+CrewAI loads much of itself when first used. The crew's model is a function.
 """
 
 from __future__ import annotations
@@ -9,12 +8,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
-import openai
 from crewai import Agent, Crew, Task
 from crewai.llms.base_llm import BaseLLM
 
 from omium.frameworks.crewai_quiet import subdue
+from omium.frameworks.warm import warm_openai
 
 
 class _Parrot(BaseLLM):
@@ -22,29 +20,9 @@ class _Parrot(BaseLLM):
         return "done"
 
 
-_ANSWER = {
-    "id": "warm",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "warm",
-    "choices": [
-        {
-            "index": 0,
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": "done"},
-        }
-    ],
-}
-
-
 def warm_up() -> None:
     """Ask a client and run a crew of one agent and one task. Takes a second the first time."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=_ANSWER))
-    with (
-        httpx.Client(transport=transport) as web,
-        openai.OpenAI(api_key="none", base_url="http://localhost", http_client=web) as client,
-    ):
-        client.chat.completions.create(model="warm", messages=[{"role": "user", "content": "warm"}])
+    warm_openai()
     with ThreadPoolExecutor(1) as elsewhere:
         # CrewAI refuses to block a thread that has an event loop, as the caller's may.
         elsewhere.submit(_run_crew).result()

@@ -22,6 +22,7 @@ import msgspec
 
 from omium.errors import Asked, AttemptCancelled, AttemptFenced
 from omium.execution.calls import canonical_chat_request, digest_of
+from omium.frameworks.certificates import share_certificates
 from omium.frameworks.scope import (
     CONTROL_HEADER,
     ERROR_HEADER,
@@ -279,6 +280,7 @@ def _install() -> None:
         _installed = True
         _wrap_blocking()
         _wrap_async()
+        share_certificates()
 
 
 def _wrap_blocking() -> None:

@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
 )
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
-from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from msgspec.structs import replace
 
 from omium.errors import AgentError
@@ -40,11 +40,24 @@ _HANDLED = "__error_source_node__"
 name."""
 
 
+class Interruption(msgspec.Struct, frozen=True, kw_only=True):
+    """An ``interrupt()``: LangGraph's ``id`` of it, the place of its task, how many before it
+    that task was answered, and what it asks. ``inside`` is the tool call that it is in."""
+
+    id: str
+    step: str
+    branch: str
+    number: int
+    text: str
+    schema: dict[str, Any] | None = None
+    inside: int = 0
+
+
 class JournalSaver(OmiumSaver):
     """Checkpoints in memory, committed through a session.
 
-    ``interrupted`` is set once a task asks a person. Instances that LangGraph clones share
-    everything.
+    ``interrupts`` are those of tasks that ask a person, by LangGraph's ids. Instances that
+    LangGraph clones share everything.
     """
 
     def __init__(self, session: Session, loop: CallerLoop, places: Places, thread: str) -> None:
@@ -55,6 +68,8 @@ class JournalSaver(OmiumSaver):
         self._commits = _Commits(session, loop, self._saved)
         self._places = places
         self._thread = thread
+        self.interrupts: dict[str, Interruption] = {}
+        self.inside: dict[str, int] = {}
         self._restore(session.assignment.saved)
 
     @property
@@ -62,9 +77,30 @@ class JournalSaver(OmiumSaver):
         """Whether there is no checkpoint to go on from."""
         return not self._threads.checkpoints
 
-    @property
-    def interrupted(self) -> bool:
-        return self._commits.interrupted
+    def take_interrupts(self) -> list[Interruption]:
+        """The interrupts that are not answered yet, which are left to the caller."""
+        taken = list(self.interrupts.values())
+        self.interrupts.clear()
+        return taken
+
+    async def pause(self, step: str) -> None:
+        """Commit the thread as it is, with what it waits for."""
+        await self._commits.pause(step)
+
+    def _note(self, task: Task | None, written: Mapping[str, Any]) -> None:
+        # What a subgraph's task asks, the tasks above it ask, too: the first is the one.
+        answered = written.get(RESUME) or []
+        for interrupt in written[INTERRUPT]:
+            if task is not None and interrupt.id not in self.interrupts:
+                self.interrupts[interrupt.id] = Interruption(
+                    id=interrupt.id,
+                    step=task.superstep.step,
+                    branch=task.branch,
+                    number=len(answered) if isinstance(answered, list) else 1,
+                    text=_text_of(interrupt.value),
+                    schema=_schema_of(interrupt),
+                    inside=self.inside.get(interrupt.id, 0),
+                )
 
     # ------------------------------------------------------------------ when to commit
 
@@ -95,8 +131,11 @@ class JournalSaver(OmiumSaver):
     ) -> None:
         channels = {channel for channel, _ in writes}
         if INTERRUPT in channels:
-            self._commits.interrupted = True
-        if INTERRUPT in channels or (ERROR in channels and _HANDLED not in channels):
+            graph = config.get("configurable", {}).get("checkpoint_ns", "")
+            self._note(self._places.running(graph, task_id), dict(writes))
+            await super().aput_writes(config, writes, task_id, task_path)
+            return
+        if ERROR in channels and _HANDLED not in channels:
             # The attempt ends with it, and the next one runs the task again. To LangGraph a task
             # that had written anything before it failed would be one that has ended.
             return
@@ -149,7 +188,10 @@ class JournalSaver(OmiumSaver):
             if name in self._threads.checkpoints
             for record in records
         ]
-        return {"version": STATE_VERSION, "checkpoints": checkpoints, "writes": writes}
+        state: Any = {"version": STATE_VERSION, "checkpoints": checkpoints, "writes": writes}
+        if self.interrupts:
+            state["interrupts"] = msgspec.to_builtins(list(self.interrupts.values()))
+        return state
 
     def _checkpoint_json(self, record: CheckpointRecord) -> Any:
         plain = msgspec.to_builtins(replace(record, thread=self._short(record.thread)))
@@ -189,6 +231,9 @@ class JournalSaver(OmiumSaver):
             self._add(CheckpointRecord, self._checkpoint_read(plain))
         for plain in found["writes"]:
             self._add(WritesRecord, self._writes_read(plain))
+        for plain in found.get("interrupts", ()):
+            interruption = msgspec.convert(plain, Interruption)
+            self.interrupts[interruption.id] = interruption
 
     def _add(self, kind: type[CheckpointRecord] | type[WritesRecord], plain: Any) -> None:
         record = msgspec.convert(plain, kind)
@@ -206,6 +251,15 @@ class JournalSaver(OmiumSaver):
     def _value_read(self, shown: Any) -> Any:
         """The inverse of ``_value_json``."""
         return msgspec.to_builtins(self._dumped(shown["json"])) if "json" in shown else shown
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _schema_of(interrupt: Any) -> dict[str, Any] | None:
+    schema = getattr(interrupt, "response_schema", None)
+    return schema if isinstance(schema, dict) else None
 
 
 def _step(graph: str, ended: Superstep | None, metadata: CheckpointMetadata) -> str | None:
@@ -262,7 +316,6 @@ class _Commits:
         self._begun: set[str] = set()
         self._ended: list[Task] = []
         self._turn: asyncio.Lock | None = None
-        self.interrupted = False
 
     def begin(self, task: Task) -> None:
         self._loop.wait(self._begin(task))
@@ -284,7 +337,16 @@ class _Commits:
     async def tasks(self) -> None:
         await self._loop.run(self._commit_tasks())
 
+    async def pause(self, step: str) -> None:
+        await self._loop.run(self._commit_pause(step))
+
     # What follows runs on the session's loop.
+
+    async def _commit_pause(self, step: str) -> None:
+        async with self._in_turn():
+            self._ended.clear()
+            # Below the step, whose calls are still wanted.
+            await self._complete(f"{step}/?", "asks")
 
     async def _commit_step(self, step: str, name: str) -> None:
         async with self._in_turn():

@@ -91,6 +91,13 @@ class Places:
                     return self._tasks[ns]
             return None
 
+    def running(self, graph: str, task_id: str) -> Task | None:
+        """The task of the graph that is under way under that id."""
+        with self._lock:
+            superstep = self._supersteps.get(graph)
+            found = superstep.running if superstep is not None else ()
+            return next((self._tasks[ns] for ns in found if ns.endswith(f":{task_id}")), None)
+
     def end_superstep(self, graph: str) -> Superstep | None:
         """Note that the superstep of a graph that is under way has ended, with all in it."""
         with self._lock:

@@ -12,17 +12,22 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import BaseMessage
+from langgraph.errors import GraphInterrupt
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.types import Command
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from omium.errors import AgentError, EntrypointError
+from omium.errors import AgentError, Asked, EntrypointError
+from omium.execution.records import Question
+from omium.frameworks.effect import effect
 from omium.frameworks.entrypoints import load_entrypoint, wanted_arguments
-from omium.frameworks.langgraph_journal import JournalSaver, JournalWatch
+from omium.frameworks.langgraph_journal import Interruption, JournalSaver, JournalWatch
 from omium.frameworks.langgraph_places import Places
 from omium.frameworks.langgraph_tools import ToolJournal, journaled
 from omium.frameworks.loop_thread import CallerLoop, LoopThread
+from omium.frameworks.people import asking
 from omium.frameworks.protocol import Session
 from omium.types import Json
 
@@ -32,7 +37,7 @@ OUTPUT_KEYS = ("output", "structured_response")
 _LOOP = LoopThread("omium-langgraph")
 """One for all graphs of a process: LangChain shares its HTTP clients between models."""
 
-_ASKS_A_PERSON = "it interrupts itself to ask a person, and a worker has none"
+_BREAKS = "it has breakpoints (interrupt_before, interrupt_after): call interrupt() in a node"
 
 
 async def run_graph(session: Session) -> Json:
@@ -56,16 +61,58 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
         loop=loop,
         idempotent=frozenset(t.name for t in assignment.workflow.tools if t.idempotent),
         serde=saver.serde,
+        inside=saver.inside,
     )
     config: Any = {
         "configurable": {"thread_id": thread},
         "callbacks": [JournalWatch(places, saver)],
     }
-    with journaled(tools):
-        final = await graph.ainvoke(given if saver.empty else None, config, durability="sync")
-    if saver.interrupted:
-        raise EntrypointError(entrypoint, _ASKS_A_PERSON)
+    answers = await _answers(session, loop, saver.take_interrupts())
+    if answers:
+        given = Command(resume=answers)
+    asked: list[Asked] = []
+
+    def stop(one: Asked) -> GraphInterrupt:
+        # What LangGraph stops a task with: those beside it come to their end.
+        asked.append(one)
+        return GraphInterrupt(())
+
+    with journaled(tools), asking(session, stop):
+        final = await graph.ainvoke(
+            given if saver.empty or answers else None, config, durability="sync"
+        )
+    if saver.interrupts:
+        interrupts = list(saver.interrupts.values())
+        await saver.pause(interrupts[0].step)
+        await _answers(session, loop, interrupts)
+        # Each was answered before: it goes on from the checkpoint, which knows of them.
+        raise Asked(0)
+    if asked:
+        raise asked[0]
     return _output(assignment.agent.name, final)
+
+
+async def _answers(
+    session: Session, loop: CallerLoop, interrupts: list[Interruption]
+) -> dict[str, Json]:
+    """What people say to interrupts, by LangGraph's ids. All of them are asked; raises ``Asked``
+    where one has no answer yet, and ``Declined`` where one gets none."""
+    answers: dict[str, Json] = {}
+    asked: list[Asked] = []
+
+    async def ask(one: Interruption) -> Json:
+        question = Question(text=one.text, schema=one.schema, name=f"interrupt {one.number}")
+        with session.in_step(one.step, one.branch), effect("", one.inside):
+            return await session.ask(question)
+
+    for one in interrupts:
+        try:
+            answers[one.id] = await loop.run(ask(one))
+        except Asked as waiting:
+            asked.append(waiting)
+    if asked:
+        raise asked[0]
+    return answers
 
 
 async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
@@ -94,7 +141,7 @@ async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
             f"it returned a {type(built).__name__}, expected a graph, or a graph and its input",
         )
     if built.interrupt_before_nodes or built.interrupt_after_nodes:
-        raise EntrypointError(entrypoint, _ASKS_A_PERSON)
+        raise EntrypointError(entrypoint, _BREAKS)
     # The user may share a graph between executions, each with a checkpointer of its own.
     return copy.copy(built), given
 

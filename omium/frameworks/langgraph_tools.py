@@ -19,10 +19,11 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic_core import to_jsonable_python
 
-from omium.errors import ToolError
+from omium.errors import Control, ToolError
+from omium.frameworks.effect import tool_call
 from omium.frameworks.loop_thread import CallerLoop
 from omium.frameworks.protocol import Session
 from omium.types import Json
@@ -31,12 +32,14 @@ from omium.types import Json
 @dataclass(frozen=True, kw_only=True)
 class ToolJournal:
     """What the hook needs of an attempt. ``idempotent`` names the tools that are declared so;
-    ``serde`` stores results that JSON cannot carry."""
+    ``serde`` stores results that JSON cannot carry; ``inside`` notes which tool call each
+    interrupt is in."""
 
     session: Session
     loop: CallerLoop
     idempotent: frozenset[str]
     serde: SerializerProtocol
+    inside: dict[str, int]
 
 
 _MARK = "$langchain"
@@ -130,16 +133,25 @@ def _edited(tool_input: Any, named: Json, given: Json) -> Any:
     return given
 
 
+class _Interrupted(Control):
+    """A tool asks a person: its call is not over, and is made again when there is an answer."""
+
+
 class _Bubble:
     """Lets what is no failure of the tool's pass the journal, which knows failures only."""
 
-    def __init__(self) -> None:
+    def __init__(self, inside: dict[str, int]) -> None:
         self._error: GraphBubbleUp | None = None
+        self._inside = inside
 
     @contextmanager
     def catching(self) -> Iterator[None]:
         try:
             yield
+        except GraphInterrupt as error:
+            self._error = error
+            self._inside.update({one.id: tool_call() for one in error.args[0]})
+            raise _Interrupted from error
         except GraphBubbleUp as error:
             self._error = error
             raise
@@ -148,7 +160,7 @@ class _Bubble:
     def releasing(self) -> Iterator[None]:
         try:
             yield
-        except ToolError:
+        except (ToolError, _Interrupted):
             if self._error is not None:
                 raise self._error from None
             raise
@@ -175,7 +187,7 @@ def _wrap_blocking() -> None:
         journal = _journal.get()
         if journal is None:
             return original(self, tool_input, *args, **kwargs)
-        call_id, bubble = kwargs.get("tool_call_id"), _Bubble()
+        call_id, bubble = kwargs.get("tool_call_id"), _Bubble(journal.inside)
         named = _arguments(self, tool_input, call_id)
 
         def result(given: Json) -> Json:
@@ -202,7 +214,7 @@ def _wrap_async() -> None:
         journal = _journal.get()
         if journal is None:
             return await original(self, tool_input, *args, **kwargs)
-        call_id, bubble, own = kwargs.get("tool_call_id"), _Bubble(), CallerLoop()
+        call_id, bubble, own = kwargs.get("tool_call_id"), _Bubble(journal.inside), CallerLoop()
         named = _arguments(self, tool_input, call_id)
 
         async def on_own_loop(given: Json) -> Json:

@@ -1,31 +1,20 @@
 """What a fresh process does once, so that its first real graph need not wait.
 
-LangGraph and LangChain's OpenAI client load much of themselves when first used. Nothing leaves
-the process: the client's transport is a function.
+LangGraph and LangChain's OpenAI client load much of themselves when first used.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
 
-import httpx
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 
 import omium.frameworks.langgraph_run  # noqa: F401
 from omium.frameworks.langgraph_saver import OmiumSaver
+from omium.frameworks.warm import answering_client
 from omium.storage.threads import MemoryThreads
-
-_ANSWER = {
-    "id": "warm",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "warm",
-    "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "done"}}
-    ],
-}
 
 
 class _State(TypedDict):
@@ -34,8 +23,7 @@ class _State(TypedDict):
 
 def warm_up() -> None:
     """Ask a client in a graph of one node, with a checkpointer."""
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=_ANSWER))
-    with httpx.Client(transport=transport) as web:
+    with answering_client() as web:
         model = ChatOpenAI(
             model="warm", api_key=lambda: "none", base_url="http://localhost", http_client=web
         )

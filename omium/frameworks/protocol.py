@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from omium.definitions import Agent, Workflow
+from omium.definitions import Agent, Workflow, render
 from omium.execution.records import Question
 from omium.types import ExecutionId, Json
 
@@ -33,8 +33,11 @@ class ModelEndpoint:
 class Assignment:
     """One agent of one execution, to be run from where its journal ends.
 
-    ``outputs`` are those of the agents before it. ``saved`` is the state of the last completed
+    ``outputs`` are those that it sees, by agent: of the agents before it, and in a loop the last
+    round's of itself and of those after it. An agent that was skipped, or had no round yet, has
+    none; ``absent`` names all that are without one. ``saved`` is the state of the last completed
     step as the adapter stored it, None before the first; ``steps`` names all completed ones.
+    ``round`` counts the times that the agent has begun anew in a loop, from 1.
     """
 
     execution_id: ExecutionId
@@ -47,6 +50,12 @@ class Assignment:
     steps: tuple[str, ...]
     endpoint: ModelEndpoint
     import_paths: tuple[str, ...] = ()
+    absent: frozenset[str] = frozenset()
+    round: int = 1
+
+    def rendered(self, template: str) -> str:
+        """A template of the definition with inputs and outputs put in. Raises ``InputError``."""
+        return render(template, {**self.inputs, **self.outputs}, absent=self.absent)
 
 
 ToolRun = Callable[[Json], Awaitable[Json]]

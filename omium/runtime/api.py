@@ -234,12 +234,14 @@ def run(
     settings = settings or load_settings()
     prepared = prepare(workflow, inputs, settings, model=model)
     host = _the_host(settings)
+    client = host.runtime.client
     execution_id = host.wait(
-        host.runtime.client.submit(
+        client.submit(
             prepared.workflow,
             prepared.inputs,
             model=prepared.model,
             import_paths=prepared.import_paths,
+            code=host.wait(client.put_code(prepared.code)),
         )
     )
     return Execution(host, execution_id)

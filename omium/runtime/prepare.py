@@ -11,7 +11,9 @@ from omium.config import Settings
 from omium.definitions import Workflow, validate_inputs
 from omium.errors import InputError
 from omium.runtime.located import Definition, located
+from omium.runtime.shipping import code_of
 from omium.serve.composition import check_workflow
+from omium.storage.code_bundle import Bundle
 from omium.types import Json
 
 INPUT_BYTES_MAX = 4 * 1024 * 1024
@@ -20,12 +22,14 @@ INPUT_BYTES_MAX = 4 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What can be submitted. ``model`` overrides that of every agent where it is not empty."""
+    """What can be submitted. ``model`` overrides that of every agent where it is not empty;
+    ``code`` is the user's own that it names, to be pinned."""
 
     workflow: Workflow
     inputs: dict[str, Json]
     model: str
     import_paths: tuple[str, ...]
+    code: Bundle | None
 
 
 def prepare(
@@ -57,4 +61,5 @@ def prepare(
         inputs=valid,
         model=model or "",
         import_paths=found.import_paths,
+        code=code_of(workflow, found.import_paths, settings),
     )

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from omium.actors import messages as m
 from omium.actors.attempt import Blobs
@@ -250,10 +251,14 @@ def _call_key(body: dict[str, Any], scope: Scope) -> CallKey:
 
 async def _body(request: Request) -> dict[str, Any]:
     data = bytearray()
-    async for block in request.stream():
-        data += block
-        if len(data) > BODY_BYTES_MAX:
-            raise ModelRefused("omium", 413, f"the request is over {BODY_BYTES_MAX} bytes")
+    try:
+        async for block in request.stream():
+            data += block
+            if len(data) > BODY_BYTES_MAX:
+                raise ModelRefused("omium", 413, f"the request is over {BODY_BYTES_MAX} bytes")
+    except ClientDisconnect as error:
+        # Nobody is told: an agent that was stopped while it asked.
+        raise InputError("the request was cut off") from error
     try:
         body = read_json(bytes(data))
     except ProtocolError as error:

@@ -11,7 +11,7 @@ later. What an earlier one adds after that does not count::
     _archive/REPLICA/0000000007/copies/INDEX/PART    a copy of the database
     _archive/REPLICA/0000000007/copies/INDEX/whole   that all its parts are there
 
-Objects have the packed form of blobs: damage is found when they are read. See docs/adr/0025.
+Objects have the packed form of blobs: damage is found when they are read. See docs/adr/0024.
 """
 
 from __future__ import annotations

@@ -426,7 +426,7 @@ def row_of(state: ExecutionState) -> ExecutionRow:
         last_index=state.index,
         origin=f"{state.origin.execution_id}@{state.origin.index}" if state.origin else None,
         detail=detail[:500],
-        agents_done=sum(agent.status == "completed" for agent in state.agents.values()),
+        agents_done=sum(agent.is_done for agent in state.agents.values()),
         agents_total=len(state.agents),
         llm_calls=totals.llm_calls,
         tool_calls=totals.tool_calls,

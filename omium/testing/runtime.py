@@ -249,4 +249,5 @@ class InProcessRuntime:
             blobs=self.blobs,
             capacity=self._capacity,
             stand_ins=self._stand_ins,
+            code_directory=self._directory / "code" / worker_id,
         )

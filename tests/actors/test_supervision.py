@@ -23,14 +23,12 @@ from omium.actors.supervision import (
     WorkerFacts,
     after_failure,
     after_loss,
-    before,
     plan,
-    ready_agents,
-    sinks,
 )
 from omium.execution.events import Created, Entry
 from omium.execution.machine import create
 from omium.execution.records import Failure, Payload, PlannedAgent
+from omium.execution.routing import before, ready_agents, sinks
 from omium.execution.state import AgentState, ExecutionState
 from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
 from tests.definitions.transcripts import check
@@ -284,6 +282,8 @@ def test_agents_are_ready_when_those_before_them_are_done() -> None:
     assert ready_agents(state) == ["end"]
     state.status = "paused"
     assert ready_agents(state) == []
+    assert sinks(state) == ()
+    state.agents["end"].status = "completed"
     assert sinks(state) == ("end",)
 
 

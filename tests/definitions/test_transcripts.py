@@ -9,8 +9,10 @@ from omium.errors import DefinitionError
 from tests.definitions.conftest import TESTDATA
 from tests.definitions.transcripts import check
 
+NAMES = ("structure", "relations", "handoffs", "components", "schemas", "yaml")
 
-@pytest.mark.parametrize("name", ["structure", "relations", "components", "schemas", "yaml"])
+
+@pytest.mark.parametrize("name", NAMES)
 def test_mistakes_are_told(name: str, rewrite: bool) -> None:
     check(TESTDATA / f"{name}.txt", _problems, rewrite=rewrite)
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from omium.actors.supervision import pause_due, ready_agents
+from omium.actors.supervision import pause_due
 from omium.errors import OmiumError
 from omium.execution import events as ev
 from omium.execution.calls import (
@@ -27,20 +27,21 @@ from omium.execution.calls import (
     digest_of,
 )
 from omium.execution.commands import decode_command, encode_command
-from omium.execution.fork import changed, fork_events
+from omium.execution.fork import ChangedOutput, changed, fork_events
 from omium.execution.machine import check, create, evolve
 from omium.execution.records import (
     CallKey,
     Failure,
     Payload,
-    PlannedAgent,
     Question,
     QuestionKind,
     Usage,
     Writer,
 )
+from omium.execution.routing import due, ready_agents, seen
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, CallKind, ExecutionId, WorkerId
+from tests.execution.plans import plan_of
 
 DEFINITION = {"agents": [{"name": "a", "role": "clerk"}, {"name": "b", "role": "judge"}]}
 INPUTS = {"principal": 10000}
@@ -104,7 +105,7 @@ class Session:
         return f"{f'{first}-{last}' if last > first else last} {self.state.status}"
 
     def do_create(self, *plan: str) -> str:
-        agents = [word.partition("<") for word in plan]
+        """The words are those of ``plans``."""
         return self.append(
             ev.Created(
                 tenant=DEFAULT_TENANT,
@@ -113,10 +114,7 @@ class Session:
                 digest="d1",
                 definition=Payload(inline=DEFINITION),
                 inputs=Payload(inline=INPUTS),
-                plan=tuple(
-                    PlannedAgent(name=name, upstream=tuple(filter(None, upstream.split(","))))
-                    for name, _, upstream in agents
-                ),
+                plan=plan_of(*plan),
             )
         )
 
@@ -137,6 +135,8 @@ class Session:
             if agent.worker is not None:
                 facts.append(f"by {agent.worker}")
             counted = ("epoch", "sequence", "losses", "failures", "checkpoint")
+            if agent.round > 1:
+                facts.append(f"round {agent.round}")
             facts += [f"{name} {value}" for name in counted if (value := getattr(agent, name))]
             if agent.steps:
                 steps = (f"{step}@{index}" for step, index in agent.steps.items())
@@ -145,6 +145,8 @@ class Session:
                 facts.append(f"saved {compact(agent.saved.inline)}")
             if agent.output is not None:
                 facts.append(f"output {compact(agent.output.inline)}")
+            if agent.recalled is not None:
+                facts.append(f"recalled {compact(agent.recalled.inline)}")
             lines.append(f"  {agent.name}: {', '.join(facts)}")
             for call in agent.calls.values():
                 key = call.key
@@ -212,6 +214,22 @@ class Session:
             case Waiting():
                 return f"waits for an answer to {decision.call}"
 
+    def do_next(self) -> str:
+        """Who may run, what each of them is given, and what the coordinator is to write."""
+        state = self._known()
+        lines: list[str] = []
+        for name in ready_agents(state):
+            given = {agent: output.inline for agent, output in seen(state, name).items()}
+            lines.append(f"run {name} with {compact(given)}")
+        return "\n".join([*lines, *(shown(event) for event in due(state))]) or "nothing"
+
+    def do_follow(self) -> str:
+        """Write what is due, until agents must act."""
+        lines: list[str] = []
+        while events := due(self._known()):
+            lines += [*map(shown, events), self.append(*events)]
+        return "\n".join(lines) or "nothing"
+
     # ------------------------------------------------------------------ forking
 
     def do_fork(self, at: str, *changes: str) -> str:
@@ -240,7 +258,7 @@ class Session:
             definition={"agents": document["agents"]},
             digest="d2" if changes else "d1",
             inputs=document["inputs"],
-            outputs=replaced,
+            outputs={name: ChangedOutput(value=value) for name, value in replaced.items()},
         )
         assert self.entries == before, "a fork changed its origin"
         self.id = ExecutionId(f"{self.id}f")
@@ -324,7 +342,16 @@ def event_of(name: str, *words: str) -> ev.Event:
         case "done", (agent, step, *state):
             return ev.StepCompleted(agent=agent, step=step, state=payload(*state))
         case "output", (agent, *output):
-            return ev.AgentCompleted(agent=agent, output=payload(*output))
+            fits = [word.removeprefix("fits=") for word in output if word.startswith("fits=")]
+            return ev.AgentCompleted(
+                agent=agent,
+                output=payload(" ".join(w for w in output if not w.startswith("fits=")) or "null"),
+                fits=tuple(fits[0].split(",")) if fits else (),
+            )
+        case "skip", (agent,):
+            return ev.AgentSkipped(agent=agent)
+        case "round", (agent, to, number, *agents):
+            return ev.RoundStarted(agent=agent, to=to, agents=tuple(agents), round=int(number))
         case "intend", (agent, step, kind, tool, digest, *flags):
             return ev.CallIntended(
                 agent=agent,
@@ -390,7 +417,7 @@ def event_of(name: str, *words: str) -> ev.Event:
                 digest="d1",
                 definition=payload(),
                 inputs=payload(),
-                plan=(PlannedAgent(name="a"),),
+                plan=plan_of("a"),
             )
         case _:
             raise ValueError(f"no command {name} {words}")
@@ -433,13 +460,16 @@ def shown(event: ev.Event) -> str:
     """An event with the fields that tell it from others of its type."""
     fields = {
         name: getattr(event, name)
-        for name in ("agent", "epoch", "step", "call", "decision", "reason")
+        for name in ("agent", "to", "epoch", "step", "call", "decision", "reason", "round")
         if getattr(event, name, None) not in (None, "", 0)
     }
     for name in ("state", "output", "response", "inputs"):
         value = getattr(event, name, None)
         if isinstance(value, Payload):
             fields[name] = compact(value.inline)
+    for name in ("fits", "agents", "sinks"):
+        if getattr(event, name, ()):
+            fields[name] = ",".join(getattr(event, name))
     if isinstance(event, ev.CallIntended):
         fields["digest"] = f"{event.key.digest}#{event.key.occurrence}"
     if isinstance(event, ev.Created) and event.origin is not None:

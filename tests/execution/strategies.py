@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from omium.execution import events as ev
-from omium.execution.records import CallKey, Failure, Payload, PlannedAgent, Question, Usage, Writer
+from omium.execution.records import CallKey, Failure, Payload, Question, Usage, Writer
+from omium.execution.routing import due
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
+from tests.execution.plans import plan_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 JSON = st.recursive(
@@ -70,9 +72,10 @@ EVENTS: st.SearchStrategy[ev.Event] = st.one_of(*map(records_of, get_args(ev.Eve
 
 AGENTS = ("a", "b")
 STEPS = ("s1", "s2", "s3")
-PLAN = (PlannedAgent(name="a"), PlannedAgent(name="b", upstream=("a",)))
+PLAN = plan_of("a", "b<a?", "b>a*2?!")
 
 _agents = st.sampled_from((*AGENTS, *AGENTS, *AGENTS, "z"))
+_fits = st.sampled_from(((), ("b",), ("a",), ("a", "b")))
 _steps = st.sampled_from(STEPS)
 _payloads = st.integers(0, 9).map(lambda value: Payload(inline=value))
 _failures = st.builds(
@@ -167,7 +170,9 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
             end=st.sampled_from(("worker_lost", "failed", "paused")),
         ),
         decided,
-        st.builds(ev.AgentCompleted, agent=_agents, output=_payloads),
+        st.builds(ev.AgentCompleted, agent=_agents, output=_payloads, fits=_fits),
+        st.builds(ev.AgentSkipped, agent=_agents),
+        *map(st.just, due(state)),
         st.builds(ev.FailureRecorded, failure=_failures),
         st.builds(
             ev.Paused,

@@ -64,7 +64,16 @@ class JournalMachine(RuleBasedStateMachine):
             )
             evolve(self.state, entry)
             self.entries.append(entry)
+            if isinstance(event, ev.RoundStarted):
+                self._begin_anew(event)
         self._completed_is_kept()
+
+    def _begin_anew(self, event: ev.RoundStarted) -> None:
+        """What the agents of a loop did is past: the last output of each is recalled."""
+        for name in event.agents:
+            assert self.state.agents[name].recalled == self.outputs.get(name)
+        self.answers = {key: v for key, v in self.answers.items() if key[0] not in event.agents}
+        self.outputs = {name: v for name, v in self.outputs.items() if name not in event.agents}
 
     def _completed_is_kept(self) -> None:
         for agent in self.state.agents.values():
@@ -108,7 +117,10 @@ class JournalMachine(RuleBasedStateMachine):
         assert (state.pause is not None) == (state.status == "paused")
         assert (state.failure is not None) == (state.status == "failed")
         if state.status == "completed":
-            assert all(agent.output is not None for agent in state.agents.values())
+            assert all(agent.is_done for agent in state.agents.values())
+        for agent in state.agents.values():
+            assert (agent.output is not None) == (agent.status == "completed")
+        assert all(loop.taken <= loop.rounds_max for loop in state.loops)
 
     @rule()
     def fold(self) -> None:
@@ -168,7 +180,8 @@ def agree(origin: ExecutionState, fork: ExecutionState) -> None:
         assert copied.output == agent.output
         assert copied.steps.keys() == agent.steps.keys()
         assert copied.saved == agent.saved
-        assert (copied.status == "completed") == (agent.status == "completed")
+        assert copied.is_done == agent.is_done
+        assert (copied.round, copied.recalled) == (agent.round, agent.recalled)
         for call in agent.calls.values():
             decision = decide_call(
                 fork.id,

@@ -22,6 +22,7 @@ SESSIONS = (
     "keys",
     "forks",
     "changed",
+    "routes",
 )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from crewai import LLM, Agent, Crew, Task
+from crewai import LLM, Agent, Crew, Process, Task
+from crewai.knowledge.source.string_knowledge_source import StringKnowledgeSource
 from crewai.llms.providers.openai.completion import OpenAICompletion
 from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tools import BaseTool, tool
 from crewai.tools.tool_failure import ToolFailure
 from pydantic import BaseModel, Field
 
+import omium
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
 
@@ -220,13 +222,123 @@ def with_callback(inputs: dict[str, Any]) -> Crew:
     return Crew(agents=[agent], tasks=tasks, task_callback=noted_output)
 
 
-def side_by_side() -> Crew:
+def side_by_side(inputs: dict[str, Any]) -> Crew:
+    """Two tasks of one agent at once, with a tool that notes at the gate ``inputs.till``; one
+    before them, and one that is told of the first of the two only."""
+    agent = _agent(note_it)
+    till = inputs["till"]
+    begin = _task(agent, "begin", "Say begin.")
+    left, right = (
+        _task(agent, side, f"Note {side} at {till}.", async_execution=True)
+        for side in ("left", "right")
+    )
+    join = _task(agent, "join", "Say join.", context=[left])
+    return Crew(agents=[agent], tasks=[begin, left, right, join])
+
+
+def ends_async() -> Crew:
     agent = _agent()
+    last = _task(agent, "last", "Say it.", async_execution=True)
+    return Crew(agents=[agent], tasks=[last])
+
+
+def with_json() -> Crew:
+    """Both kinds of structured output; the second task is held at no gate but its model's."""
+    agent = _agent()
+    first = _task(agent, "first", "Say one.", output_json=Verdict)
+    return Crew(agents=[agent], tasks=[first, _task(agent, "last", "Say 2.", output_json=Dated)])
+
+
+class Dated(BaseModel):
+    day: date
+
+
+def _managed(**fields: Any) -> Crew:
+    """A manager and two coworkers, one with a tool that notes at a gate."""
+    clerk = _agent(note_it)
+    writer = Agent(role="writer", goal="write", backstory="plain", llm=LLM(model="gpt-4o-mini"))
     tasks = [
-        _task(agent, "first", "Say one.", async_execution=True),
-        _task(agent, "second", "Say two."),
+        Task(name=name, description=f"Manage {name} at {{till}}.", expected_output="a word")
+        for name in ("one", "two")
     ]
-    return Crew(agents=[agent], tasks=tasks)
+    process = Process.hierarchical
+    return Crew(agents=[clerk, writer], tasks=tasks, process=process, **fields)
+
+
+def managed() -> Crew:
+    """The manager is one that CrewAI makes."""
+    return _managed(manager_llm="gpt-4o-mini")
+
+
+def managed_at_once() -> Crew:
+    """Both tasks at once under one manager of the user's."""
+    crew = _managed(manager_agent=Agent(
+        role="boss", goal="manage", backstory="calm", llm=LLM(model="gpt-4o-mini")
+    ))  # fmt: skip
+    crew.tasks[0].async_execution = True
+    return crew
+
+
+def delegating() -> Crew:
+    """In a row; the first agent may ask the second."""
+    first, second = _agent(allow_delegation=True), _agent(note_it)
+    second.role = "helper"
+    return Crew(agents=[first, second], tasks=[_task(first, "only", "Manage it.")])
+
+
+def planning() -> Crew:
+    agent = _agent(note_it)
+    tasks = [_task(agent, "first", "Say one."), _task(agent, "second", "Say two.")]
+    return Crew(agents=[agent], tasks=tasks, planning=True)
+
+
+def guarded() -> Crew:
+    """An answer must end with an exclamation mark, says a function; be polite, says a model."""
+    agent = _agent()
+
+    def loud(output: Any):  # CrewAI takes no annotation that is a string
+        return (output.raw.endswith("!"), output.raw if output.raw.endswith("!") else "louder")
+
+    first = _task(agent, "first", "Say one.", guardrail=loud)
+    return Crew(agents=[agent], tasks=[first, _task(agent, "last", "Say 2.", guardrail="polite")])
+
+
+def limited() -> Crew:
+    agent = _agent()
+    tasks = [_task(agent, name, f"Say {name}.") for name in ("one", "two", "three")]
+    return Crew(agents=[agent], tasks=tasks, max_rpm=2)
+
+
+def with_memory() -> Crew:
+    agent = _agent()
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")], memory=True)
+
+
+def with_knowledge() -> Crew:
+    agent = _agent(knowledge_sources=[StringKnowledgeSource(content="water is wet")])
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
+
+
+def with_mcp() -> Crew:
+    agent = _agent(mcps=["https://mcp.invalid/tools"])
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
+
+
+@tool("looked")
+def looked(where: str) -> str:
+    """Have somebody look somewhere."""
+    return f"{where}: {omium.ask(f'What is {where}?')}"
+
+
+@tool("paid")
+def paid(amount: int) -> str:
+    """Pay, once that is approved."""
+    return f"paid {amount}"
+
+
+def asks_in_tools() -> Crew:
+    agent = _agent(looked, paid)
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
 
 
 def asks_a_person() -> Crew:

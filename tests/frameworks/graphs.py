@@ -98,15 +98,6 @@ def three() -> Any:
     )
 
 
-def streaming() -> Any:
-    """The same with answers that are streamed."""
-    return chain(
-        ("one", asking("Say one.", streaming=True)),
-        ("hold", holding("hold")),
-        ("two", asking("Say two.", streaming=True)),
-    ).compile()
-
-
 # ---------------------------------------------------------------------- shapes
 
 
@@ -486,13 +477,6 @@ def wants_more(inputs: dict[str, Any], key: str) -> Any:
     raise AssertionError("cannot be called")
 
 
-def asks_a_person() -> Any:
-    def node(state: Said) -> dict[str, Any]:
-        return {"said": [interrupt("May I?")]}
-
-    return chain(("node", node))
-
-
 def stops_before() -> Any:
     return chain(("node", noting("node"))).compile(interrupt_before=["node"])
 
@@ -504,16 +488,6 @@ def leaves() -> Any:
         raise SystemExit(3)
 
     return chain(("node", node))
-
-
-def asking_inputs(inputs: dict[str, Any]) -> Any:
-    """One node that asks several questions, one after the other."""
-
-    async def node(state: Said) -> dict[str, Any]:
-        said = [await model().ainvoke([HumanMessage(text)]) for text in inputs["questions"]]
-        return {"said": [str(answer.content) for answer in said]}
-
-    return chain(("node", node)), {"said": []}
 
 
 def everything(inputs: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from autogen_agentchat.agents import (
 from autogen_agentchat.base import Response
 from autogen_agentchat.conditions import (
     FunctionalTermination,
+    HandoffTermination,
     TextMentionTermination,
     TimeoutTermination,
 )
@@ -30,6 +31,7 @@ from autogen_agentchat.teams import (
     MagenticOneGroupChat,
     RoundRobinGroupChat,
     SelectorGroupChat,
+    Swarm,
 )
 from autogen_agentchat.tools import AgentTool
 from autogen_core import CancellationToken, SingleThreadedAgentRuntime
@@ -38,6 +40,7 @@ from autogen_core.tools import TextResultContent, ToolResult, ToolSchema, Workbe
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from pydantic import BaseModel
 
+import omium
 from omium.frameworks.effect import effect_key
 from tests.actors.gates import gate_of
 
@@ -285,7 +288,23 @@ def leaving() -> RoundRobinGroupChat:
 
 
 def asks_a_person() -> RoundRobinGroupChat:
-    return RoundRobinGroupChat([member("writer"), UserProxyAgent("user")])
+    ending = TextMentionTermination("APPROVE", sources=["user"])
+    members = [member("writer"), UserProxyAgent("user")]
+    return RoundRobinGroupChat(members, termination_condition=ending)
+
+
+def hands_over() -> Swarm:
+    ending = HandoffTermination("user") | TextMentionTermination("DONE")
+    return Swarm([member("agent", handoffs=["user"])], termination_condition=ending)
+
+
+def look(where: str) -> str:
+    """Have somebody look somewhere."""
+    return f"{where}: {omium.ask(f'What is {where}?')}"
+
+
+def asks_in_a_tool() -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([member("writer", tools=[look])], max_turns=1)
 
 
 def runs_code() -> CodeExecutorAgent:

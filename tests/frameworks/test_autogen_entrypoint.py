@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from omium.errors import ExecutionCancelled, ExecutionFailed, ExecutionPaused
+from omium.errors import ExecutionCancelled, ExecutionFailed
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
-from tests.actors.stage import Stage
 from tests.frameworks.autogen_stage import (
     AUTOGEN,
     asked,
@@ -27,17 +26,6 @@ from tests.frameworks.autogen_stage import (
 )
 
 pytestmark = AUTOGEN
-
-
-@pytest.fixture
-def point(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Does for the clients of user code what a worker's process does."""
-
-    def at_gateway(s: Stage) -> None:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", f"{s.runtime.api_key}.worker")
-
-    return at_gateway
 
 
 IDEMPOTENT = [
@@ -82,21 +70,6 @@ async def test_its_calls_and_tools_are_journaled_and_not_repeated_after_a_kill(
     # A model of the user's is shown as AutoGen shows it.
     assert '{"amount": 2, "text": "noted"}' in texts(bodies[1])
     assert {e.served_by for e in events_of(entries, "call.completed")} >= {"openai/scripted"}
-
-
-async def test_its_tool_that_may_not_run_twice_pauses_the_execution(
-    tmp_path: Path, point: Any
-) -> None:
-    with gate() as till:
-        async with team_stage(tmp_path, says(call("hold_it", till=till.name))) as s:
-            point(s)
-            execution_id = await s.submit(workflow(own_team("pair_with_tools"), tools=[]))
-            await till.reached()
-            s.kill()
-            with pytest.raises(ExecutionPaused, match="nobody knows how it ended"):
-                await s.result(execution_id)
-            till.open()
-    assert len(till.notes) == 1
 
 
 async def test_tools_called_side_by_side_are_told_apart(tmp_path: Path, point: Any) -> None:
@@ -402,7 +375,6 @@ async def test_a_failing_model_of_a_client_of_the_users(tmp_path: Path, point: A
         ("raises", "building the team raised RuntimeError: no key for the vault"),
         ("no_team", "it returned a list, not a team or an agent of AutoGen"),
         ("wants_more", "it takes 'key'; it can be given inputs and outputs"),
-        ("asks_a_person", "agent 'user' asks a person for input"),
         ("runs_code", "agent 'coder' runs code past the journal"),
         ("own_runtime", "has a runtime of its own"),
         ("missing", "has no 'missing'"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omium.errors import ExecutionCancelled, ExecutionFailed
+from omium.errors import ExecutionCancelled, ExecutionFailed, ExecutionPaused
 from omium.execution.events import CallCompleted, StepCompleted
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
@@ -104,7 +104,7 @@ async def test_a_selector_is_asked_in_the_turn_that_it_begins(tmp_path: Path) ->
     assert scopes_of(entries) == ["0", "0|critic", "1", "1|writer"]
 
 
-async def test_a_swarm_hands_over_and_ends_when_it_hands_to_a_person(tmp_path: Path) -> None:
+async def test_a_swarm_hands_over_and_asks_when_it_hands_to_a_person(tmp_path: Path) -> None:
     component = team(
         "Swarm",
         assistant("clerk", handoffs=["expert"]),
@@ -113,15 +113,17 @@ async def test_a_swarm_hands_over_and_ends_when_it_hands_to_a_person(tmp_path: P
             until("Handoff", target="user"), until("MaxMessage", max_messages=9)
         ),
     )
-    rules = says(call("transfer_to_expert"), "let me see", call("transfer_to_user"))
+    rules = says(call("transfer_to_expert"), "let me see", call("transfer_to_user"), *["so"] * 9)
     async with team_stage(tmp_path, rules) as s:
         execution_id = await s.submit(workflow(of_component(component)))
-        result = await s.result(execution_id)
+        with pytest.raises(ExecutionPaused, match="Transferred to user"):
+            await s.result(execution_id)
         entries = await s.journal(execution_id)
-    assert result == "Transferred to user, adopting the role of user immediately."
+        await s.client.resume(execution_id, decision="answer", answer="Go on.")
+        assert await s.result(execution_id) == "so"
     assert steps_of(entries) == [("0", "clerk"), ("1", "expert"), ("2", "expert")]
     # Handing over is part of the turn, and no tool.
-    assert {event.key.kind for event in events_of(entries, "call.intended")} == {"llm"}
+    assert {event.key.kind for event in events_of(entries, "call.intended")} == {"llm", "human"}
 
 
 def edge(target: str, condition: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -391,14 +393,6 @@ async def test_a_failing_model_fails_the_step_as_what_it_is(tmp_path: Path, kind
         assert s.provider.received == 1
         assert "too many requests" in (await failure(s, execution_id)).message
     assert failed.value.failure_kind == "model_refused"
-
-
-async def test_a_step_that_failed_is_tried_again_from_its_checkpoint(tmp_path: Path) -> None:
-    down = Answer(error=ErrorAnswer(status=503, message="overloaded"))
-    async with team_stage(tmp_path, says("draft", down, "APPROVE")) as s:
-        execution_id = await s.submit(workflow(of_component(pair(APPROVED), retries=1)))
-        assert await s.result(execution_id) == "APPROVE"
-        assert s.provider.received == 3
 
 
 async def _cancelled(s: Stage, execution_id: Any) -> None:

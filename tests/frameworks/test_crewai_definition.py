@@ -162,6 +162,21 @@ async def test_without_force_the_model_may_call_or_answer_under_the_schema(tmp_p
         assert body["response_format"]["json_schema"]["strict"] is True
 
 
+async def test_tools_may_be_told_of_and_called_in_words(tmp_path: Path) -> None:
+    said = 'Thought: I must.\nAction: rate\nAction Input: {"principal": 10, "interest": 1}'
+    final = f"Thought: I know.\nFinal Answer: {json.dumps(GOOD)}"
+    async with crew_stage(tmp_path, in_turn(Answer(content=said), Answer(content=final))) as s:
+        flow = workflow(crew(task("Rate."), tools=["rate"], tool_calls="text", output=FIGURES))
+        execution_id = await s.submit(flow)
+        assert await s.result(execution_id) == GOOD
+        first, second = asked(s)
+        intents = events_of(await s.journal(execution_id), "call.intended")
+    assert "tools" not in first and "response_format" not in first
+    assert "Compute a rate." in texts(first)
+    assert '{"rate": 10.0}' in texts(second)
+    assert [e.key.kind for e in intents] == ["llm", "tool", "llm"]
+
+
 async def test_a_task_has_the_tools_that_it_names_and_no_others(tmp_path: Path) -> None:
     tasks = [task("All."), task("One.", tools=["rate"]), task("None.", tools=[])]
     async with crew_stage(tmp_path, in_turn(*[Answer(content="x")] * 3)) as s:

@@ -11,7 +11,6 @@ import pytest
 from omium.errors import ExecutionFailed, ExecutionPaused
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
-from tests.actors.stage import Stage
 from tests.frameworks.crewai_stage import (
     CREWAI,
     asked,
@@ -31,18 +30,6 @@ pytestmark = CREWAI
 
 # CrewAI's own way to store a crew, which Omium does not use, cannot store a closure.
 closures = pytest.mark.filterwarnings("ignore:function callbacks cannot be serialized:UserWarning")
-
-
-@pytest.fixture
-def point(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Does for the clients of user code what a worker's process does."""
-    monkeypatch.delenv("OPENAI_API_BASE", raising=False)
-
-    def at_gateway(s: Stage) -> None:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", f"{s.runtime.api_key}.worker")
-
-    return at_gateway
 
 
 # ---------------------------------------------------------------------- the journal
@@ -293,25 +280,15 @@ async def test_its_refusals_reach_the_provider_once(tmp_path: Path, point: Any) 
     assert failed.value.failure_kind == "model_refused"
 
 
-async def test_a_task_that_would_run_by_itself_is_run_in_its_turn(
-    tmp_path: Path, point: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with crew_stage(tmp_path, in_turn(Answer(content="1"), Answer(content="2"))) as s:
-        point(s)
-        execution_id = await s.submit(workflow(own_crew("side_by_side")))
-        assert await s.result(execution_id) == "2"
-        steps = [e.step for e in events_of(await s.journal(execution_id), "step.completed")]
-    assert steps == ["0", "1"]
-    assert "run in its turn" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
         ("raises", "building the crew raised RuntimeError: no key for the vault"),
         ("no_crew", "it returned a list, not a Crew"),
         ("wants_more", "it takes 'key'; it can be given inputs and outputs"),
-        ("asks_a_person", "task 'only' asks a person"),
+        ("with_memory", "its crew has 'memory': what it remembers"),
+        ("with_knowledge", "its agent 'clerk' has 'knowledge_sources': its texts are searched"),
+        ("with_mcp", "its agent 'clerk' has 'mcps': calls of these tools"),
         ("missing", "has no 'missing'"),
         ("tests.frameworks.no_such:crew", "No module named"),
     ],

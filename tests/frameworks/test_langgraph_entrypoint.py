@@ -11,7 +11,7 @@ from omium.errors import ExecutionFailed
 from omium.testing.script import Answer, ErrorAnswer, Rule
 from tests.actors.gates import gate
 from tests.actors.stage import Stage
-from tests.frameworks.crewai_stage import asked, events_of, failure, in_turn, texts, workflow
+from tests.frameworks.crewai_stage import events_of, failure, in_turn, workflow
 from tests.frameworks.langgraph_stage import LANGGRAPH, graph, graph_stage
 
 pytestmark = LANGGRAPH
@@ -94,8 +94,7 @@ async def test_executions_side_by_side_share_a_process_and_no_state(tmp_path: Pa
         ("no_graph", "entrypoint", "it returned a list, expected a graph"),
         ("unfinished", "entrypoint", "compiling the graph raised ValueError"),
         ("wants_more", "entrypoint", "it takes 'key'; it can be given inputs and outputs"),
-        ("asks_a_person", "entrypoint", "it interrupts itself to ask a person"),
-        ("stops_before", "entrypoint", "it interrupts itself to ask a person"),
+        ("stops_before", "entrypoint", "it has breakpoints"),
         ("missing", "entrypoint", "has no 'missing'"),
         ("tests.frameworks.no_such:graph", "entrypoint", "No module named"),
         ("leaves", "agent", "SystemExit"),
@@ -128,22 +127,6 @@ async def test_refusals_of_the_provider_are_named(tmp_path: Path) -> None:
     assert failed.value.failure_kind == "model_refused"
 
 
-async def test_a_cancelled_graph_stops_at_once(tmp_path: Path) -> None:
-    with gate() as upstream:
-
-        def slow(_: dict[str, Any]) -> Answer:
-            upstream.hold()
-            return Answer(content="late")
-
-        async with graph_stage(tmp_path, [Rule(answer=slow)]) as s:
-            execution_id = await s.submit(workflow(graph("three"), tools=[]), {"till": "none"})
-            await upstream.reached()
-            await s.client.cancel(execution_id)
-            await s.idle()
-            assert (await s.client.view(execution_id)).status == "cancelled"
-            upstream.open()
-
-
 # ---------------------------------------------------------------------- forks
 
 
@@ -165,20 +148,3 @@ async def test_a_fork_at_a_step_goes_on_from_its_state(tmp_path: Path) -> None:
             result: Any = await s.result(fork)
             assert await s.journal(origin) == before
     assert result["said"] == ["uno", "hold", "TRES", "hold"]
-
-
-async def test_the_past_of_a_fork_in_mid_step_is_forced(tmp_path: Path) -> None:
-    with gate() as till:
-        async with graph_stage(tmp_path) as s:
-            till.open()
-            flow = workflow(graph("asking_inputs"), tools=[])
-            origin = await s.submit(flow, {"questions": ["one", "two", "three"]})
-            await s.result(origin)
-            before = await s.journal(origin)
-            at = [e.index for e in before if e.event.__class__.__name__ == "CallCompleted"][1]
-            fork = await s.client.fork(origin, at, {"inputs.questions": ["one!", "two!", "three!"]})
-            result: Any = await s.result(fork)
-            said = [texts(body) for body in asked(s)]
-    # Asked in other words, the first two are answered from the past all the same.
-    assert said == ["one", "two", "three", "three!"]
-    assert result["said"] == ["echo: one", "echo: two", "echo: three!"]

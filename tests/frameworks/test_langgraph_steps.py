@@ -176,21 +176,6 @@ async def test_tasks_of_the_functional_api_are_not_run_again(tmp_path: Path) -> 
     assert steps[:2] == ["0/ask.workflow.0", "0/ask.workflow.1"] and steps[-1] == "0"
 
 
-async def test_streamed_answers_are_journaled(tmp_path: Path) -> None:
-    with gate() as till:
-        async with graph_stage(tmp_path, contents("uno", "dos")) as s:
-            flow = workflow(graph("streaming"), tools=[])
-            execution_id = await s.submit(flow, {"till": till.name})
-            await till.reached(1)
-            s.kill()
-            await till.reached(2)
-            till.open()
-            result: Any = await s.result(execution_id)
-            bodies = asked(s)
-    assert result["said"] == ["uno", "hold", "dos"]
-    assert [body["stream"] for body in bodies] == [True, True]
-
-
 async def test_a_delta_channel_is_whole_after_a_kill(tmp_path: Path) -> None:
     with gate() as till:
         async with graph_stage(tmp_path) as s:

@@ -10,7 +10,7 @@ import pytest
 from omium.errors import ExecutionFailed, ExecutionPaused
 from omium.testing.script import Answer
 from tests.actors.gates import gate
-from tests.frameworks.crewai_stage import asked, call, events_of, failure, in_turn, workflow
+from tests.frameworks.crewai_stage import asked, call, events_of, in_turn, workflow
 from tests.frameworks.langgraph_stage import LANGGRAPH, graph, graph_stage
 
 pytestmark = LANGGRAPH
@@ -149,13 +149,3 @@ async def test_what_a_tool_raises_ends_the_agent_where_the_graph_does_not_handle
             with pytest.raises(ExecutionFailed, match="no such account") as failed:
                 await s.result(execution_id)
     assert failed.value.failure_kind == "tool"
-
-
-async def test_a_tool_that_asks_a_person_is_refused(tmp_path: Path) -> None:
-    with gate() as till:
-        async with graph_stage(tmp_path, in_turn(call("ask_first", till=till.name))) as s:
-            execution_id = await s.submit(workflow(graph("react"), tools=[]))
-            with pytest.raises(ExecutionFailed) as failed:
-                await s.result(execution_id)
-            assert "ask a person" in (await failure(s, execution_id)).message
-    assert failed.value.failure_kind == "entrypoint"

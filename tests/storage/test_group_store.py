@@ -14,7 +14,7 @@ from omium.consensus import Batch, ConfState, Entry, HardState, Snapshot, initia
 from omium.errors import ConfigError, Conflict, CorruptRecord, OmiumError, PlatformError
 from omium.execution.commands import WriteRecord, encode_command
 from omium.storage import sqlite
-from omium.storage.group_store import GroupStore, copy_state
+from omium.storage.group_store import STATE_TABLES, GroupStore, copy_state
 from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME, Replica
 from omium.testing.log_store_conformance import written
@@ -206,3 +206,9 @@ def test_a_file_of_the_schema_before_is_migrated(tmp_path: Path) -> None:
     store = opened(tmp_path)
     assert (store.applied, value(store)) == (2, 2)
     store.close()
+
+
+def test_a_copy_takes_over_every_table_of_state(store: GroupStore) -> None:
+    found = store.replica.connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    own = {"meta", "log", "raft"}
+    assert {name for (name,) in found} == own | set(STATE_TABLES)

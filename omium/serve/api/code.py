@@ -7,19 +7,11 @@ a module merely imported is not its own: ``tools:subprocess.run`` is refused.
 
 from __future__ import annotations
 
-import ast
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from omium.definitions import Workflow
+from omium.frameworks.sources import defines, source_of
 from omium.serve.api.problems import FieldError
-
-SOURCE_BYTES_MAX = 4 * 1024 * 1024
-
-# CPython 3.11 counts the depth of all threads' trees together, and fails where two are parsed at
-# once (gh-106905).
-_parsing = threading.Lock()
 
 
 def code_problems(
@@ -47,18 +39,17 @@ def refusal_of(function: str, import_paths: Sequence[str], modules: Sequence[str
         if "." in attribute:
             return "of a listed module a function is named without dots"
         return None
-    source = _source_of(module, import_paths)
+    source = source_of(module, import_paths)
     if source is None:
         return (
             f"there is no module {module!r} in the folders of this service, and its setting "
             "service.modules does not list it"
         )
     try:
-        with _parsing:
-            tree = ast.parse(_text_of(source))
+        defined = defines(source, attribute)
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         return f"the source of {module!r} cannot be read: {type(error).__name__}"
-    if not _defines(tree.body, attribute.split(".")):
+    if not defined:
         return f"module {module!r} itself defines no {attribute!r}"
     return None
 
@@ -68,48 +59,4 @@ def _listed(module: str, modules: Sequence[str]) -> bool:
         package = entry.removesuffix(".*")
         if module == package or (package != entry and module.startswith(package + ".")):
             return True
-    return False
-
-
-def _source_of(module: str, import_paths: Sequence[str]) -> Path | None:
-    """The file of a module, looked up as Python does: the first folder that has its package."""
-    first, *rest = module.split(".")
-    for folder in import_paths:
-        base = Path(folder)
-        if not (base / first).is_dir() and not (base / f"{first}.py").is_file():
-            continue
-        place = base.joinpath(first, *rest)
-        for file in (place / "__init__.py", place.with_name(place.name + ".py")):
-            if file.is_file():
-                return file
-        return None
-    return None
-
-
-def _text_of(file: Path) -> bytes:
-    with file.open("rb") as source:
-        text = source.read(SOURCE_BYTES_MAX + 1)
-    if len(text) > SOURCE_BYTES_MAX:
-        raise ValueError(f"over {SOURCE_BYTES_MAX} bytes")
-    return text
-
-
-def _defines(body: Sequence[ast.stmt], path: Sequence[str]) -> bool:
-    """Whether these statements define the function, or the class and in it the function."""
-    name, rest = path[0], path[1:]
-    for statement in body:
-        match statement:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == name:
-                if not rest:
-                    return True
-            case ast.ClassDef() if statement.name == name:
-                if not rest or _defines(statement.body, rest):
-                    return True
-            case ast.Assign(targets=targets) if not rest:
-                if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-                    return True
-            case ast.AnnAssign(target=ast.Name(id=known)) if not rest and known == name:
-                return True
-            case _:
-                pass
     return False

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from omium.serve.api.auth import Scope
 from omium.serve.api.context import CALLER, api_of
@@ -46,11 +47,15 @@ class BoundedRequest(Request):
         if received > limit:
             raise _too_large(limit)
         received = 0
-        async for block in super().stream():
-            received += len(block)
-            if received > limit:
-                raise _too_large(limit)
-            yield block
+        try:
+            async for block in super().stream():
+                received += len(block)
+                if received > limit:
+                    raise _too_large(limit)
+                yield block
+        except ClientDisconnect as error:
+            # Nobody is told, and it is no failure of the service's.
+            raise ProblemError("malformed", "the body was cut off") from error
 
     async def body(self) -> bytes:
         body = await super().body()

@@ -194,7 +194,12 @@ class AgentShown(BaseModel):
     """How far an agent is."""
 
     name: str
-    status: Literal["waiting", "leased", "completed"]
+    status: Literal["waiting", "leased", "completed", "skipped"] = Field(
+        description="`skipped`: it does not run, since nobody handed to it."
+    )
+    round: int = Field(
+        default=1, description="In a loop, how often it has begun; the rest is of this round."
+    )
     epoch: int
     worker: str | None
     steps: int

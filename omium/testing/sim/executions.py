@@ -24,6 +24,7 @@ from omium.execution.events import (
     Resumed,
     Signalled,
     StepCompleted,
+    StepStarted,
 )
 from omium.execution.machine import check, create, evolve
 from omium.execution.state import ExecutionState
@@ -141,8 +142,9 @@ def audit(journals: Mapping[ExecutionId, Sequence[Entry]]) -> None:
     """What every journal promises, told from its entries alone. Raises AssertionError.
 
     One owner: who writes under an epoch holds the latest lease of that agent, and every lease
-    has a new epoch. Once: an agent and a step are completed once, an execution is created and
-    completed once, a signal is sent once; an attempt's appends are in order.
+    has a new epoch. Once: an agent and a step are completed once, an attempt starts a step once,
+    an execution is created and completed once, a signal is sent once; an attempt's appends are in
+    order.
     """
     for name, journal in journals.items():
         _Auditor(name).audit(journal)
@@ -195,6 +197,8 @@ class _Auditor:
                 what: tuple[str, ...] = (type(event).__name__,)
             case AgentCompleted(agent=agent):
                 what = ("agent", agent)
+            case StepStarted(agent=agent, step=step):
+                what = ("start", agent, step, str(entry.epoch))
             case StepCompleted(agent=agent, step=step):
                 what = ("step", agent, step)
             case Signalled(name=name):

@@ -75,8 +75,11 @@ def simulate(seed: int, *, watch: Callable[[int, str], None] | None = None) -> R
     run = _Run(seed, watch)
     try:
         return run.run()
-    except (AssertionError, OmiumError) as error:
-        detail = f"{error}, at {run.world.now_us} us, event {run.world.events}"
+    except Exception as error:
+        # Whatever it is: no event of a run may raise.
+        detail = (
+            f"{type(error).__name__}: {error}, at {run.world.now_us} us, event {run.world.events}"
+        )
         raise SimulationFailed(seed, detail) from error
 
 

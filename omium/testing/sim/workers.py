@@ -159,13 +159,16 @@ class ExecutionClients:
             return [Paused(reason="requested")], None, None
         done = {agent.name for agent in view.agents if agent.status == "completed"}
         for agent in view.agents:
+            # Leasing what has an owner is refused; a supervisor tries it all the same.
+            takes_over = agent.status == "leased" and chance > 0.85
             if agent.status == "leased" and chance < 0.6:
                 # Dead or not: the next attempt has another epoch.
                 lost = AttemptEnded(
                     agent=AgentName(agent.name), epoch=agent.epoch, end="worker_lost"
                 )
                 return [lost], None, None
-            if agent.status == "waiting" and done.issuperset(agent.upstream):
+            waits = agent.status == "waiting" and done.issuperset(agent.upstream)
+            if waits or takes_over:
                 epoch = view.epoch + 1
                 started = AttemptStarted(
                     agent=AgentName(agent.name),

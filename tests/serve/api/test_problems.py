@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -206,3 +207,25 @@ def test_a_route_that_names_no_scope_cannot_be_built() -> None:
     router = APIRouter(route_class=ApiRoute)
     with pytest.raises(AssertionError, match="scope"):
         router.add_api_route("/open", lambda: None)
+
+
+async def test_a_body_that_is_cut_off_is_nobodys_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(tmp_path) as s:
+        answered = httpx.URL(s.url)
+        gateway = httpx.URL(s.stage.runtime.gateway_url)
+        for url, path, key in (
+            (answered, "/v1/workflows", s.key),
+            (answered, "/v1/chat/completions", s.key),
+            (gateway, "/v1/chat/completions", s.stage.runtime.api_key),
+        ):
+            _, writer = await asyncio.open_connection(url.host, url.port)
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+            json_of_20 = "content-type: application/json\r\ncontent-length: 20\r\n\r\n{"
+            writer.write((head + json_of_20).encode())
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+    # All that was under way has ended, and none of it as an error.
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

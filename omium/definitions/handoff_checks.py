@@ -1,0 +1,187 @@
+"""What is wrong with the handoffs of a definition: their names, conditions, loops and order.
+
+Pure. Reads plain data, as ``checks`` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from omium.definitions.graph import Edge, HandoffGraph, chain_edges, chain_names, graph_of
+from omium.definitions.model import AGENT_NAME
+from omium.definitions.parts import Member, final_output, items, strings
+from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
+from omium.definitions.schema_check import schema_problems
+from omium.definitions.schema_walk import properties
+from omium.types import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Handoff:
+    """One item of ``handoffs``: its pairs of giver and receiver, and what it says of them."""
+
+    path: Path
+    pairs: tuple[Edge, ...]
+    data: Mapping[str, Json]
+
+    @property
+    def giver(self) -> str:
+        """Who hands over, in a handoff that is no chain."""
+        return self.pairs[0][0] if self.pairs else ""
+
+    @property
+    def is_loop(self) -> bool:
+        return self.data.get("loop") is not None
+
+    @property
+    def is_plain(self) -> bool:
+        return all(self.data.get(key) is None for key in ("when", "otherwise", "loop"))
+
+
+def _handoffs(value: Json) -> Iterator[_Handoff]:
+    """The handoffs that have the right shape."""
+    for i, item in enumerate(items(value)):
+        path: Path = ("handoffs", i)
+        if isinstance(item, str):
+            names = chain_names(item)
+            if all(re.fullmatch(AGENT_NAME, name) for name in names):
+                yield _Handoff(path=path, pairs=tuple(chain_edges(names)), data={})
+        elif isinstance(item, dict):
+            giver, to = item.get("from"), item.get("to")
+            receivers = [to] if isinstance(to, str) else [name for _, name in strings(to)]
+            if isinstance(giver, str):
+                pairs = tuple((giver, receiver) for receiver in receivers)
+                yield _Handoff(path=path, pairs=pairs, data=item)
+
+
+def graph_in(
+    data: Mapping[str, Json], members: list[Member]
+) -> tuple[HandoffGraph, tuple[Problem, ...]]:
+    """The graph of what can be read, and the names in it that are no agent's."""
+    names = list(dict.fromkeys(m.name for m in members if m.name))
+    if data.get("handoffs") is None:
+        return graph_of(names, chain_edges(names)), ()
+    problems: list[Problem] = []
+    edges: list[Edge] = []
+    loops: list[Edge] = []
+    for handoff in _handoffs(data.get("handoffs")):
+        for pair in handoff.pairs:
+            for name in pair:
+                if name not in names:
+                    expected = f"the name of an agent: {listed(names)}{did_you_mean(name, names)}"
+                    text = f"found {described(name)}, expected {expected}"
+                    problems.append(Problem(path=handoff.path, text=text))
+            (loops if handoff.is_loop else edges).append(pair)
+    return graph_of(names, edges, loops), tuple(problems)
+
+
+def handoff_problems(
+    data: Mapping[str, Json], members: list[Member], graph: HandoffGraph
+) -> Iterator[Problem]:
+    """Every mistake in the handoffs of ``data`` but names that are no agent's."""
+    handoffs = list(_handoffs(data.get("handoffs")))
+    if all(handoff.is_plain for handoff in handoffs):
+        yield from _cycles(handoffs, graph)
+        return
+    outputs = {member.name: final_output(member) for member in members}
+    yield from _repeated(handoffs)
+    for handoff in handoffs:
+        yield from _condition(handoff, handoffs, outputs)
+        if handoff.is_loop:
+            yield from _loop(handoff, graph)
+    cycles = list(_cycles(handoffs, graph))
+    yield from cycles or _crossing(handoffs, graph)
+
+
+def _repeated(handoffs: list[_Handoff]) -> Iterator[Problem]:
+    first: dict[Edge, _Handoff] = {}
+    for handoff in handoffs:
+        for pair in handoff.pairs:
+            known = first.setdefault(pair, handoff)
+            if known is not handoff and not (known.is_plain and handoff.is_plain):
+                text = f"found a second handoff from {pair[0]!r} to {pair[1]!r}, expected one"
+                yield Problem(path=handoff.path, text=text)
+
+
+def _condition(
+    handoff: _Handoff, handoffs: list[_Handoff], outputs: Mapping[str, Json]
+) -> Iterator[Problem]:
+    when, path = handoff.data.get("when"), handoff.path
+    giver = handoff.giver
+    if handoff.data.get("otherwise"):
+        if when is not None:
+            text = "found beside when, expected one of the two"
+            yield Problem(path=(*path, "otherwise"), text=text)
+        elif handoff.is_loop:
+            text = "found in a loop, expected when: what comes otherwise is the way on"
+            yield Problem(path=(*path, "otherwise"), text=text)
+        elif not any(h.giver == giver and h.data.get("when") is not None for h in handoffs):
+            text = f"found no handoff from {giver!r} with when, expected one beside this"
+            yield Problem(path=(*path, "otherwise"), text=text)
+    if isinstance(when, dict):
+        problems = schema_problems(when, (*path, "when"))
+        yield from problems
+        if not problems:
+            yield from _fields(when, (*path, "when"), giver, outputs.get(giver))
+
+
+def _fields(when: dict[str, Json], path: Path, giver: str, output: Json) -> Iterator[Problem]:
+    """Fields that a condition is about and the output has not, or may lack.
+
+    To lack a field is to fulfil every ``properties`` about it (JSON Schema, 10.3.2.1), which
+    nobody means who writes a condition.
+    """
+    named = when.get("properties")
+    known = properties(output, output) if output is not None else None
+    there: set[Json] = set()
+    for schema in (when, output):
+        required = schema.get("required") if isinstance(schema, dict) else None
+        there.update(required if isinstance(required, list) else ())
+    for name in named if isinstance(named, dict) else ():
+        place = (*path, "properties", name)
+        if known is not None and name not in known:
+            expected = f"a field of the output of {giver!r}: {listed(known)}"
+            text = f"found {described(name)}, expected {expected}{did_you_mean(name, known)}"
+            yield Problem(path=place, text=text)
+        elif name not in there:
+            text = "found a field that the output may lack, expected it under required too"
+            yield Problem(path=place, text=text)
+
+
+def _loop(handoff: _Handoff, graph: HandoffGraph) -> Iterator[Problem]:
+    if len(handoff.pairs) > 1:
+        text = f"found {len(handoff.pairs)} agents, expected one: a loop goes back to one agent"
+        yield Problem(path=(*handoff.path, "to"), text=text)
+    for giver, receiver in handoff.pairs:
+        if giver not in graph.agents or receiver not in graph.agents:
+            continue
+        upstream = [*graph.upstream(giver), giver]
+        if receiver not in upstream:
+            expected = f"an agent before {giver!r} or itself: {listed(upstream)}"
+            text = f"found a loop to {receiver!r}, expected {expected}"
+            yield Problem(path=(*handoff.path, "to"), text=text)
+
+
+def _cycles(handoffs: list[_Handoff], graph: HandoffGraph) -> Iterator[Problem]:
+    for cycle in graph.cycles():
+        closing = cycle[-2:]
+        path = next(h.path for h in handoffs if not h.is_loop and closing in h.pairs)
+        text = (
+            f"found the cycle {' -> '.join(cycle)}, expected handoffs that never come back "
+            "(or one with loop: {max: 1})"
+        )
+        yield Problem(path=path, text=text)
+
+
+def _crossing(handoffs: list[_Handoff], graph: HandoffGraph) -> Iterator[Problem]:
+    cycle = graph.crossing()
+    if cycle is not None:
+        # At least one of them waits for a loop to be left: for the agent that hands back.
+        path = next(h.path for h in handoffs if h.is_loop and h.giver in cycle)
+        text = (
+            f"found loops through which {' -> '.join(cycle)} wait for one another, "
+            "expected one agent, after all of these, that hands back"
+        )
+        yield Problem(path=path, text=text)

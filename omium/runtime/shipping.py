@@ -1,0 +1,79 @@
+"""The user's code on its way to the cluster: what of it makes up a workflow, and is it all there.
+
+Decides which folders are packed. How is the business of ``storage.code_bundle``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omium.config import Settings
+from omium.definitions import Workflow
+from omium.errors import InputError
+from omium.frameworks.sources import defines, folder_of, source_of
+from omium.storage.code_bundle import Bundle, changes_between, pack, unpack
+
+
+def functions_of(workflow: Workflow) -> tuple[str, ...]:
+    """Every function that a workflow names, as ``package.module:function``."""
+    named = [agent.entrypoint for agent in workflow.agents if agent.entrypoint is not None]
+    return tuple(dict.fromkeys((*named, *(tool.function for tool in workflow.tools))))
+
+
+def code_of(workflow: Workflow, import_paths: Sequence[str], settings: Settings) -> Bundle | None:
+    """The code of a workflow, or None where it names none that lies in ``import_paths``.
+
+    The whole folder in which a module is found is taken, since modules import one another.
+    Installed packages belong to the environment and are not taken. Raises ``InputError`` for a
+    folder that is too large.
+    """
+    folders: dict[Path, None] = {}
+    for function in functions_of(workflow):
+        folder = folder_of(function.partition(":")[0], import_paths)
+        if folder is not None:
+            folders[folder] = None
+    if not folders:
+        return None
+    # In the order of look-up, or the copy would find other modules than the original.
+    ordered = [Path(path) for path in import_paths if Path(path) in folders]
+    return pack(ordered, leave_out=(settings.data_dir, settings.models_dir))
+
+
+def check_new_code(workflow: Workflow, new: Bundle, old: bytes | None) -> str:
+    """Check that new code has every function that a workflow finds in the old; returns what
+    differs between the two, in words.
+
+    Raises ``InputError`` naming what is missing and what has changed.
+    """
+    differs = "it was not pinned before" if old is None else str(changes_between(old, new.data))
+    with tempfile.TemporaryDirectory(prefix="omium-code-") as directory:
+        paths = unpack(new.data, Path(directory) / "new")
+        was = unpack(old, Path(directory) / "old") if old is not None else ()
+        missing = list(_missing(functions_of(workflow), paths, was))
+    if missing:
+        raise InputError(f"the new code does not fit: {'; '.join(missing)} ({differs})")
+    return differs
+
+
+def _missing(functions: Sequence[str], paths: Sequence[str], was: Sequence[str]) -> Iterator[str]:
+    for function in functions:
+        module, _, attribute = function.partition(":")
+        source = source_of(module, paths)
+        if source is None:
+            # What the old code did not have either comes from an installed package.
+            if not was or source_of(module, was) is not None:
+                yield f"there is no module {module!r}"
+            continue
+        try:
+            if not defines(source, attribute) and _was_defined(module, attribute, was):
+                yield f"module {module!r} defines no {attribute!r}"
+        except (OSError, SyntaxError, ValueError, RecursionError) as error:
+            yield f"the source of {module!r} cannot be read: {error}"
+
+
+def _was_defined(module: str, attribute: str, was: Sequence[str]) -> bool:
+    """Whether the old code defined it. What a module imports is not seen by reading it."""
+    source = source_of(module, was)
+    return source is None or defines(source, attribute)

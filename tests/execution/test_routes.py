@@ -1,0 +1,250 @@
+"""The laws of the way through the agents, for any workflow that a definition may describe.
+
+Executions are played out by the real rules, agents in any order: whatever the order, the same
+agents run with the same things before their eyes, and come to the same end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+
+from omium.actors.plan import plan_of
+from omium.definitions import Workflow, fitting, graph, unheard, workflow_from
+from omium.errors import DefinitionError
+from omium.execution import events as ev
+from omium.execution.calls import digest_of
+from omium.execution.fork import fork_events, state_at
+from omium.execution.machine import check, create, evolve
+from omium.execution.records import Payload
+from omium.execution.routing import before, due, ready_agents, seen
+from omium.execution.state import ExecutionState
+from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
+
+NAMES = ("a", "b", "c", "d", "e")
+KINDS = 2
+"""Outputs are of one of so many kinds; conditions are about these."""
+EVENTS_MAX = 2_000
+_KINDS = ("none", "plain", "plain", "when", "otherwise")
+
+_whens = st.sets(st.integers(0, KINDS - 1), min_size=1).map(
+    lambda kinds: {
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": {"enum": sorted(kinds)}},
+    }
+)
+
+
+def _loops(names: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
+    ends = st.tuples(st.sampled_from(names), st.sampled_from(names)).map(sorted)
+    limits = st.fixed_dictionaries(
+        {"max": st.integers(1, 2), "then": st.sampled_from(("continue", "continue", "fail"))}
+    )
+    return st.builds(
+        lambda ends, when, loop: {"to": ends[0], "from": ends[1], "when": when, "loop": loop},
+        ends,
+        _whens,
+        limits,
+    )
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> dict[str, Any]:
+    """Definitions of up to five agents, most of them valid."""
+    names = NAMES[: draw(st.integers(1, len(NAMES)))]
+    handoffs: list[dict[str, Any]] = []
+    for i, source in enumerate(names):
+        kinds = draw(st.lists(st.sampled_from(_KINDS), min_size=len(names), max_size=len(names)))
+        for kind, to in zip(kinds, names[i + 1 :], strict=False):
+            if kind == "when":
+                handoffs.append({"from": source, "to": to, "when": draw(_whens)})
+            elif kind == "otherwise" and "when" in kinds[: len(names) - i - 1]:
+                handoffs.append({"from": source, "to": to, "otherwise": True})
+            elif kind != "none":
+                handoffs.append({"from": source, "to": to})
+    handoffs += draw(st.lists(_loops(names), max_size=2))
+    agents = [{"name": name, "framework": "python", "entrypoint": "m:f"} for name in names]
+    return {"name": "t", "version": "1", "agents": agents, "handoffs": handoffs}
+
+
+class Play:
+    """One execution of ``workflow``, played to its end.
+
+    What an agent hands on follows from what it sees, its round and ``seed``. ``order`` draws
+    who of those that may run is next.
+    """
+
+    def __init__(self, workflow: Workflow, seed: int, order: random.Random) -> None:
+        self._workflow, self._seed, self._order = workflow, seed, order
+        self.runs: dict[tuple[str, int], str] = {}
+        self.given: dict[str, dict[str, Any]] = {}
+        created = ev.Created(
+            tenant=DEFAULT_TENANT,
+            workflow="t",
+            version="1",
+            digest="d",
+            definition=Payload(inline={}),
+            inputs=Payload(inline={}),
+            plan=plan_of(workflow),
+        )
+        self.entries = [self._entry(created, 1)]
+        self.state = create(self.entries[0])
+
+    def _entry(self, event: ev.Event, index: int) -> ev.Entry:
+        return ev.Entry(execution_id=ExecutionId("exe_1"), index=index, at_ms=1, event=event)
+
+    def append(self, *events: ev.Event) -> None:
+        refusal = check(self.state, ev.Append(execution_id=self.state.id, events=events))
+        assert refusal is None, refusal
+        for event in events:
+            entry = self._entry(event, self.state.index + 1)
+            evolve(self.state, entry)
+            self.entries.append(entry)
+        assert len(self.entries) < EVENTS_MAX, "it does not end"
+
+    def step(self) -> bool:
+        """One more thing that may happen; False at the end."""
+        leased = [agent.name for agent in self.state.agents.values() if agent.status == "leased"]
+        acts = [("complete", name) for name in leased]
+        acts += [("lease", name) for name in ready_agents(self.state)]
+        acts += [("decide", "")] if due(self.state) else []
+        if not acts:
+            return False
+        act, name = self._order.choice(acts)
+        if act == "decide":
+            self.append(*due(self.state))
+        elif act == "lease":
+            self.append(
+                ev.AttemptStarted(
+                    agent=name, epoch=self.state.epoch + 1, worker=WorkerId("w"), cause="first"
+                )
+            )
+        else:
+            self.append(self._output(name))
+        return True
+
+    def _output(self, name: str) -> ev.AgentCompleted:
+        given = {agent: output.inline for agent, output in seen(self.state, name).items()}
+        handoffs = graph(self._workflow)
+        visible = {*handoffs.upstream(name), *handoffs.recalled(name)}
+        assert given.keys() <= visible, "it sees what no template may refer to"
+        assert {*unheard(self._workflow, name, given)} == visible - given.keys()
+        agent = self.state.agents[name]
+        assert all(self.state.agents[other].status != "leased" for other in given if other != name)
+        shown = json.dumps([name, agent.round, given, self._seed])
+        assert self.runs.setdefault((name, agent.round), shown) == shown, "one round, run twice"
+        self.given[name] = given
+        said = digest_of(shown)
+        output = {"kind": int(said[:8], 16) % KINDS, "said": said}
+        fits = fitting(self._workflow, name, output)
+        return ev.AgentCompleted(agent=name, output=Payload(inline=output), fits=fits)
+
+
+def ended(workflow: Workflow, seed: int, order: random.Random) -> Play:
+    play = Play(workflow, seed, order)
+    while play.step():
+        pass
+    outputs = {agent.name: agent.output for agent in play.state.agents.values()}
+    for name in outputs if play.state.status == "completed" else ():
+        for other in before(play.state, name) if outputs[name] is not None else ():
+            final = outputs[other]
+            saw = play.given[name].get(other)
+            assert saw == (final.inline if final else None), f"{name} saw no final {other}"
+    return play
+
+
+def told(state: ExecutionState) -> dict[str, Any]:
+    """What of an end does not depend on the order of things."""
+    return {
+        "status": state.status,
+        "result": state.result,
+        "failure": state.failure.message if state.failure is not None else None,
+        "agents": {
+            agent.name: (agent.status, agent.round, agent.output, agent.recalled)
+            for agent in state.agents.values()
+        },
+    }
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=200, deadline=None)
+@given(definitions(), st.integers(0, 10_000), st.randoms(use_true_random=False), st.data())
+def test_every_workflow_comes_to_one_end(
+    definition: dict[str, Any], seed: int, order: random.Random, data: st.DataObject
+) -> None:
+    try:
+        workflow = workflow_from(definition)
+    except DefinitionError:
+        assume(False)
+        raise
+    one = ended(workflow, seed, order)
+    note(str([ev.type_of(entry.event) for entry in one.entries]))
+    assert one.state.status in ("completed", "failed")
+    if one.state.status == "completed":
+        assert one.state.result, "somebody handed to nobody"
+    other = ended(workflow, seed, order)
+    if one.state.status == "completed":
+        assert told(other.state) == told(one.state)
+        assert other.runs == one.runs
+    else:
+        # What runs beside the agent that fails an execution may have come further or less far.
+        assert other.state.status == "failed"
+    # A fork at any point may be made, and goes on as the other did.
+    at = data.draw(st.integers(1, len(one.entries)))
+    fork = Play(workflow, seed, order)
+    fork.runs = {**one.runs}
+    copied = fork_events(one.entries[:at], definition={}, digest="d", inputs={})
+    append = ev.Append(execution_id=ExecutionId("exe_2"), events=copied)
+    assert check(None, append) is None
+    fork.entries = [fork._entry(event, index) for index, event in enumerate(copied, start=1)]
+    fork.state = state_at(fork.entries)
+    while fork.step():
+        pass
+    if one.state.status == "completed":
+        assert told(fork.state) == told(one.state)
+
+
+_BODY = [
+    {"from": "d", "to": "a", "loop": {"max": 2}},
+    {"from": "d", "to": "e"},
+]
+SHAPES = {
+    "a branch leads out of the loop": [
+        {"from": "a", "to": ["b", "c"]},
+        {"from": "b", "to": "d"},
+        *_BODY,
+    ],
+    "agents side by side in the loop": [
+        {"from": "a", "to": ["b", "c"]},
+        {"from": "b", "to": "d"},
+        {"from": "c", "to": "d"},
+        *_BODY,
+    ],
+    "a loop in the loop": [
+        {"from": "a", "to": "b"},
+        {"from": "b", "to": "b", "loop": {"max": 2}},
+        {"from": "b", "to": ["c", "d"]},
+        {"from": "c", "to": "d"},
+        *_BODY,
+    ],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rounds_do_not_depend_on_who_is_quick(shape: str) -> None:
+    agents = [{"name": name, "framework": "python", "entrypoint": "m:f"} for name in NAMES]
+    definition = {"name": "t", "version": "1", "agents": agents, "handoffs": SHAPES[shape]}
+    workflow = workflow_from(definition)
+    plays = [ended(workflow, 0, random.Random(order)) for order in range(20)]
+    assert {play.state.status for play in plays} == {"completed"}
+    assert plays[0].state.agents["d"].round == 3
+    for play in plays:
+        assert play.runs == plays[0].runs
+        assert told(play.state) == told(plays[0].state)

@@ -1,0 +1,76 @@
+"""Which code a workflow is made of, and whether other code has all that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omium.config import Settings
+from omium.definitions import Workflow, workflow_from
+from omium.errors import InputError
+from omium.runtime.shipping import check_new_code, code_of
+from omium.storage.code_bundle import pack
+
+
+def workflow(entrypoint: str = "mine:act", tool: str = "mine:tool") -> Workflow:
+    agent: dict[str, Any] = {"name": "a", "framework": "python", "entrypoint": entrypoint}
+    return workflow_from(
+        {
+            "name": "w",
+            "version": "1",
+            "tools": [{"name": "t", "function": tool}],
+            "agents": [agent],
+        }
+    )
+
+
+def folder(path: Path, **modules: str) -> Path:
+    path.mkdir(exist_ok=True)
+    for name, text in modules.items():
+        (path / f"{name}.py").write_text(text)
+    return path
+
+
+MINE = "def act(context): ...\ndef tool(): ...\n"
+
+
+def test_the_folders_that_have_the_modules_are_taken(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "one" / "data", models_dir=tmp_path / "models")
+    one, two = folder(tmp_path / "one", mine=MINE), folder(tmp_path / "two", other=MINE)
+    (one / "data").mkdir()
+    (one / "data" / "replica").write_text("grows")
+    paths = (str(one), str(two))
+    bundle = code_of(workflow(), paths, settings)
+    assert bundle is not None
+    assert (bundle.folders, bundle.files) == ((str(one),), 1)
+    # In the order of look-up, whichever is named first.
+    both = code_of(workflow("other:act"), paths, settings)
+    assert both is not None
+    assert both.folders == paths
+    # What is installed belongs to the environment.
+    assert code_of(workflow("json:loads", "os.path:join"), paths, settings) is None
+
+
+def test_code_that_lacks_a_function_is_refused_with_what_changed(tmp_path: Path) -> None:
+    old = pack((folder(tmp_path / "old", mine=MINE),)).data
+    same = pack((folder(tmp_path / "same", mine=MINE + "# more\n"),))
+    assert check_new_code(workflow(), same, old) == "changed mine.py"
+    assert check_new_code(workflow(), same, None) == "it was not pinned before"
+    less = pack((folder(tmp_path / "less", mine="def act(context): ...\n"),))
+    with pytest.raises(InputError, match=r"'mine' defines no 'tool' \(changed mine\.py\)"):
+        check_new_code(workflow(), less, old)
+    gone = pack((folder(tmp_path / "gone", other=MINE),))
+    with pytest.raises(InputError, match=r"no module 'mine' \(added other\.py; removed mine\.py\)"):
+        check_new_code(workflow(), gone, old)
+    broken = pack((folder(tmp_path / "broken", mine="def act(:"),))
+    with pytest.raises(InputError, match="source of 'mine' cannot be read"):
+        check_new_code(workflow(), broken, old)
+
+
+def test_what_was_imported_or_installed_before_is_not_missed(tmp_path: Path) -> None:
+    text = "from elsewhere import act, tool\n"
+    old = pack((folder(tmp_path / "old", mine=text),)).data
+    new = pack((folder(tmp_path / "new", mine=text + "# more\n"),))
+    assert check_new_code(workflow(tool="json:loads"), new, old) == "changed mine.py"
