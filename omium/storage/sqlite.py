@@ -122,6 +122,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
             # On macOS fsync stops at the drive's cache; this goes through it.
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
+            # After a failed fsync the system may show as written what the disk does not hold. It
+            # is written once more before anything rests on it, here out of the log.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             _migrate(connection)
         except BaseException:
             connection.close()
