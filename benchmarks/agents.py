@@ -37,6 +37,22 @@ async def one_step(context: AgentContext) -> str | None:
     return answer
 
 
+async def three_questions(context: AgentContext) -> list[str | None]:
+    """Three questions that nobody else asks, with a checkpoint after each."""
+    model = context.model
+    state: Any = context.state
+    answers: list[Any] = list(state or ())
+    async with openai.AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+        while len(answers) < 3:
+            text = f"{context.inputs['number']}/{len(answers)}"
+            whole = await client.chat.completions.create(
+                model=model.model, messages=[{"role": "user", "content": text}]
+            )
+            answers.append(whole.choices[0].message.content)
+            await context.checkpoint(answers)
+    return answers
+
+
 async def ticking(context: AgentContext) -> dict[str, int]:
     """A checkpoint five times a second, for as many seconds as were asked for."""
     state: Any = context.state or {"ticks": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 STOP_TIMEOUT_S = 90
+CALLS_NAME = "calls.jsonl"
+REPLICA_TITLE = "ray::ServeReplica"
+CONTROLLER_TITLE = "ray::ServeController"
+COORDINATOR_TITLE = "ray::CoordinatorActor"
 WORKFLOW: dict[str, Any] = {
     "name": "one-step",
     "version": "1",
@@ -36,16 +43,34 @@ class Served:
     process: subprocess.Popen[bytes]
     folder: Path
 
+    @property
+    def calls(self) -> Path:
+        """What reached the provider, where that was to be recorded."""
+        return self.folder / CALLS_NAME
+
+    def kill(self, title: str) -> str:
+        """SIGKILL one process of the service whose title begins so. Returns its title."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            name = " ".join(process.cmdline())
+            if name.startswith(title):
+                os.kill(process.pid, signal.SIGKILL)
+                return f"{name} ({process.pid})"
+        raise RuntimeError(f"there is no {title}")
+
 
 @contextmanager
-def scripted_provider(folder: Path, script: dict[str, Any] = SCRIPT) -> Iterator[str]:
-    """The scripted provider in a process of its own; its base URL."""
+def scripted_provider(
+    folder: Path, script: dict[str, Any] = SCRIPT, *, log: Path | None = None
+) -> Iterator[str]:
+    """The scripted provider in a process of its own, which writes what reaches it into ``log``;
+    its base URL."""
     path = folder / "script.json"
     path.write_text(json.dumps(script))
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "omium.testing.scripted", "--script", str(path)),
             *("--port", "0"),
+            *(("--log", str(log)) if log is not None else ()),
         ],
         stdout=subprocess.PIPE,
     )
@@ -58,14 +83,18 @@ def scripted_provider(folder: Path, script: dict[str, Any] = SCRIPT) -> Iterator
 
 
 @contextmanager
-def service(**settings: str) -> Iterator[Served]:
+def service(
+    script: dict[str, Any] = SCRIPT, *, records: bool = False, **settings: str
+) -> Iterator[Served]:
     """``omium up`` on free ports with everything in a folder of its own, ended afterwards.
 
-    ``settings`` are environment variables without their ``OMIUM_``.
+    ``settings`` are environment variables without their ``OMIUM_``. With ``records`` the
+    provider writes down its calls, in ``Served.calls``.
     """
     folder = Path(tempfile.mkdtemp(prefix="omium-bench-"))
     try:
-        with scripted_provider(folder) as base_url:
+        log = folder / CALLS_NAME if records else None
+        with scripted_provider(folder, script, log=log) as base_url:
             environment = {
                 **os.environ,
                 "OMIUM_DATA_DIR": str(folder / "data"),

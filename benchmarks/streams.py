@@ -9,16 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import signal
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
 from benchmarks.machine import describe, percentile
-from benchmarks.served import Served, service
+from benchmarks.served import COORDINATOR_TITLE, REPLICA_TITLE, Served, service
 from omium.client import AsyncClient, AsyncHandle
 
 WORKFLOW: dict[str, Any] = {
@@ -28,8 +24,6 @@ WORKFLOW: dict[str, Any] = {
         {"name": "ticker", "framework": "python", "entrypoint": "benchmarks.agents:ticking"}
     ],
 }
-REPLICA_TITLE = "ray::ServeReplica"
-COORDINATOR_TITLE = "ray::CoordinatorActor"
 
 
 @dataclass
@@ -69,7 +63,7 @@ async def _run(served: Served, options: argparse.Namespace) -> dict[str, Any]:
             await asyncio.sleep(options.seconds / (options.kills + 2))
             title = REPLICA_TITLE if number % 3 != 2 else COORDINATOR_TITLE
             kills_s.append(time.monotonic())
-            print(f"killed {_kill(served, title)}", flush=True)
+            print(f"killed {served.kill(title)}", flush=True)
         await asyncio.gather(*follows)
         journals = [[entry["index"] async for entry in handle.journal()] for handle in handles]
     missed = duplicated = disordered = 0
@@ -100,13 +94,3 @@ async def _follow(handle: AsyncHandle, seen: Seen) -> None:
         assert event.index is not None
         seen.indexes.append(event.index)
         seen.at_s.append(time.monotonic())
-
-
-def _kill(served: Served, title: str) -> str:
-    """SIGKILL one process of the service with that title."""
-    for process in psutil.Process(served.process.pid).children(recursive=True):
-        name = " ".join(process.cmdline())
-        if name.startswith(title):
-            os.kill(process.pid, signal.SIGKILL)
-            return f"{name} ({process.pid})"
-    return f"no {title}"

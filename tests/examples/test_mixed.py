@@ -25,6 +25,7 @@ from omium.testing.script import Answer, Rule, ToolCall
 from omium.testing.scripted import ScriptedProvider
 from tests.frameworks.autogen_stage import AUTOGEN, events_of, texts
 from tests.frameworks.crewai_stage import CREWAI, storage
+from tests.frameworks.killed import KILLED
 from tests.frameworks.langgraph_stage import LANGGRAPH
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mixed"
@@ -42,6 +43,7 @@ REMARK = {"remark": "The loan is too dear."}
 
 pytestmark = [
     *(mark for mark in (*CREWAI, *LANGGRAPH, *AUTOGEN) if mark.name != "xdist_group"),
+    *KILLED,
     pytest.mark.xdist_group("mixed"),
     pytest.mark.timeout(150),
 ]

@@ -30,8 +30,9 @@ from tests.frameworks.autogen_stage import (
     until,
     workflow,
 )
+from tests.frameworks.killed import KILLED
 
-pytestmark = AUTOGEN
+pytestmark = [*AUTOGEN, *KILLED]
 
 KEPT_TURNS = either(until("MaxMessage", max_messages=20), until("TextMention", text="APPROVE"))
 

@@ -12,8 +12,9 @@ from omium.execution.events import CallIntended
 from omium.testing.script import Answer, Rule, ToolCall
 from tests.frameworks.crewai_loss import Losses, noting
 from tests.frameworks.crewai_stage import CREWAI, crew_stage, own_crew, texts, workflow
+from tests.frameworks.killed import KILLED
 
-pytestmark = [*CREWAI, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [*CREWAI, *KILLED, pytest.mark.slow, pytest.mark.timeout(400)]
 
 NOTE_IDEMPOTENT = [
     {"name": "note_it", "function": "tests.frameworks.crews:held", "idempotent": True}

@@ -17,9 +17,10 @@ from omium.execution.events import (
 from tests.actors.gates import gate
 from tests.actors.stage import Stage
 from tests.frameworks.crewai_stage import events_of, workflow
+from tests.frameworks.killed import KILLED
 from tests.frameworks.langgraph_stage import LANGGRAPH, graph, graph_stage
 
-pytestmark = LANGGRAPH
+pytestmark = [*LANGGRAPH, *KILLED]
 
 IDEMPOTENT = [
     {"name": "note_it", "function": "tests.frameworks.graphs:note_it", "idempotent": True}

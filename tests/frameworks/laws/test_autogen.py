@@ -9,8 +9,9 @@ import pytest
 from omium.frameworks.autogen import AutoGenAdapter
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
 from tests.frameworks.autogen_stage import AUTOGEN
+from tests.frameworks.killed import KILLED
 
-pytestmark = AUTOGEN
+pytestmark = [*AUTOGEN, *KILLED]
 
 
 def team(function: str) -> AgentFields:

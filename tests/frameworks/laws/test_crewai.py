@@ -10,8 +10,9 @@ from omium.frameworks.crewai import CrewAIAdapter
 from omium.frameworks.crewai_quiet import import_quietly
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
 from tests.frameworks.crewai_stage import CREWAI, storage, task
+from tests.frameworks.killed import KILLED
 
-pytestmark = CREWAI
+pytestmark = [*CREWAI, *KILLED]
 
 
 def crew(*descriptions: str, **fields: object) -> AgentFields:

@@ -8,9 +8,10 @@ import pytest
 
 from omium.frameworks.langgraph import LangGraphAdapter
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
+from tests.frameworks.killed import KILLED
 from tests.frameworks.langgraph_stage import LANGGRAPH
 
-pytestmark = LANGGRAPH
+pytestmark = [*LANGGRAPH, *KILLED]
 
 
 def graph(function: str) -> AgentFields:
