@@ -100,11 +100,16 @@ def test_the_tests_of_a_starter_pass(framework: str, tmp_path: Path) -> None:
     assert "passed" in done.stdout
 
 
+WITH_MODEL = ("python", "mixed")
+"""Ray takes its time to start, and the mixed one has an agent of each framework. The tests of every
+starter are run above."""
+
+
 @pytest.mark.ray
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("framework", EACH)
+@pytest.mark.parametrize("framework", WITH_MODEL)
 def test_a_starter_runs_with_the_real_model(framework: str, tmp_path: Path) -> None:
     write_starter(framework, tmp_path)
     models = os.environ.get("OMIUM_MODELS_DIR", str(ROOT / ".models"))
