@@ -66,10 +66,15 @@ class Shipper:
             self._trouble = f"the last entries were not shipped within {timeout_s:g} s"
         except OmiumError as error:
             self._trouble = str(error)
+        else:
+            self._trouble = ""
+        if self._trouble:
+            log.warning("shipping to %s: %s", self._settings.url, self._trouble)
 
     def view(self) -> m.ArchiveView:
         """How far it has come, and how much a total loss would cost now."""
-        shipped, applied = self._replica.shipped or 0, self._replica.applied
+        shipped = self._shipment.shipped if self._shipment is not None else 0
+        applied = self._replica.applied
         behind_s = self._clock.monotonic_s() - self._whole_s if shipped < applied else 0.0
         return m.ArchiveView(
             url=self._settings.url,

@@ -138,14 +138,18 @@ async def _restore(
     there = object_store_at(settings, source)
     archive = Archive(there)
     past = await choose(archive, history)
-    with tempfile.TemporaryDirectory(prefix="omium-restore-") as scratch, _bar() as report:
-        folder = Path(scratch) if dry_run else settings.data_dir
-        restored = await restore(archive, past, folder, index=index, report=report)
-        blobs: list[int] = []
+    blobs: list[int] = []
+
+    async def bring_blobs(replica: Path) -> None:
         if not dry_run and source != settings.blobs:
             here = object_store_at(settings, settings.blobs)
-            tenants = tenants_in(folder / REPLICA_NAME)
-            blobs = [size async for size in copy_blobs(there, here, tenants)]
+            blobs.extend([size async for size in copy_blobs(there, here, tenants_in(replica))])
+
+    with tempfile.TemporaryDirectory(prefix="omium-restore-") as scratch, _bar() as report:
+        folder = Path(scratch) if dry_run else settings.data_dir
+        restored = await restore(
+            archive, past, folder, index=index, report=report, before=bring_blobs
+        )
     return {
         "type": "restore",
         "dry_run": dry_run,

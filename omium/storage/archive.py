@@ -182,7 +182,9 @@ class Archive:
         body = msgspec.msgpack.encode(rows)
         first, last = entries[0].index, entries[-1].index
         name = SegmentName(folder=claim.folder, first=first, last=last, upto=last)
-        return await self._put_packed(name.key, body)
+        _, packed = await asyncio.to_thread(pack, body, COMPRESSION_LEVEL)
+        await self._objects.put_new(name.key, packed)
+        return len(packed)
 
     async def put_copy(self, claim: Claim, index: int, file: Path, at_ms: int) -> int:
         """Add the copy of a database in ``file``; returns the bytes that were stored."""
@@ -190,17 +192,15 @@ class Archive:
         size, stored, parts = 0, 0, 0
         with translated(file), await asyncio.to_thread(file.open, "rb") as source:
             while block := await asyncio.to_thread(source.read, PART_BYTES):
-                stored += await self._put_packed(f"{name.key}/{parts:06}", block)
+                _, packed = await asyncio.to_thread(pack, block, COMPRESSION_LEVEL)
+                # A copy that was begun before and not finished may have been of other bytes.
+                await self._objects.replace(f"{name.key}/{parts:06}", packed)
+                stored += len(packed)
                 size += len(block)
                 parts += 1
         whole = Whole(parts=parts, size=size, at_ms=at_ms)
-        await self._objects.put_new(f"{name.key}/whole", msgspec.json.encode(whole))
+        await self._objects.replace(f"{name.key}/whole", msgspec.json.encode(whole))
         return stored
-
-    async def _put_packed(self, key: str, body: bytes) -> int:
-        _, packed = await asyncio.to_thread(pack, body, COMPRESSION_LEVEL)
-        await self._objects.put_new(key, packed)
-        return len(packed)
 
     async def prune(self, past: Past, copies_kept: int) -> None:
         """Remove the copies of ``past`` but the newest ``copies_kept``, and the segments that

@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -62,11 +62,14 @@ async def restore(
     *,
     index: int | None = None,
     report: Callable[[int, int], None] | None = None,
+    before: Callable[[Path], Awaitable[None]] | None = None,
 ) -> Restored:
     """Rebuild the replica of ``past`` in ``directory``, up to ``index`` or as far as can be.
 
-    ``report`` is told how many entries were carried out, and of how many. Raises ``Conflict``
-    where there is a replica already, ``CorruptRecord`` where the archive is damaged.
+    ``before`` is called with the whole file before it is in its place: for what must be there
+    first, such as the blobs that it names. ``report`` is told how many entries were carried out,
+    and of how many. Raises ``Conflict`` where there is a replica already, ``CorruptRecord`` where
+    the archive is damaged.
     """
     target = directory / FILE_NAME
     if await asyncio.to_thread(target.exists):
@@ -80,6 +83,8 @@ async def restore(
         await asyncio.to_thread(draft.mkdir, parents=True, mode=0o700)
     try:
         restored = await _rebuild(archive, past, way, draft, report)
+        if before is not None:
+            await before(draft / FILE_NAME)
         with translated(directory):
             await asyncio.to_thread(_put_in_place, draft / FILE_NAME, target)
     finally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from omium.clock import Clock
@@ -36,11 +36,8 @@ ID_NAME = "archive-id"
 def lasting_id(path: Path, clock: Clock) -> str:
     """By what name the replica in the file ``path`` goes in archives: its group's, or one that
     is made once and stays with its directory."""
-    connection = open_reader(path)
-    try:
+    with closing(open_reader(path)) as connection:
         identity = identity_in(connection)
-    finally:
-        connection.close()
     if identity is not None:
         return identity.group
     return kept(path.with_name(ID_NAME), lambda: clock.new_id("rep").encode()).decode()
@@ -188,10 +185,6 @@ async def copy_blobs(
 
 def tenants_in(path: Path) -> list[str]:
     """Whose executions a replica holds."""
-    connection = open_reader(path)
-    try:
-        with translated(path):
-            rows = connection.execute("SELECT DISTINCT tenant FROM executions ORDER BY 1")
-            return [tenant for (tenant,) in rows]
-    finally:
-        connection.close()
+    with closing(open_reader(path)) as connection, translated(path):
+        rows = connection.execute("SELECT DISTINCT tenant FROM executions ORDER BY 1")
+        return [tenant for (tenant,) in rows]

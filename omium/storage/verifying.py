@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from itertools import combinations
 from pathlib import Path
 
@@ -77,11 +78,8 @@ def _damage_in_journals(connection: sqlite3.Connection, path: Path) -> Iterator[
 
 def executions_in(path: Path) -> int:
     """How many executions a replica holds."""
-    connection = open_reader(path)
-    try:
-        return connection.execute("SELECT count(*) FROM executions").fetchone()[0]
-    finally:
-        connection.close()
+    with closing(Journal.open(path)) as journal:
+        return sum(journal.counts().values())
 
 
 def disagreements(paths: Sequence[Path]) -> Iterator[CorruptRecord]:

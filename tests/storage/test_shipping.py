@@ -262,6 +262,25 @@ async def test_old_copies_go_and_what_only_they_need(
         assert everything(again) == known
 
 
+async def test_a_copy_that_was_cut_short_is_no_part_of_the_next(
+    tmp_path: Path, source: Path
+) -> None:
+    archive = archive_in(tmp_path)
+    with replica_in(source) as replica:
+        replica.commit(work(0))
+        made = shipment(archive, source)
+        await made.begin()
+        cut_short = tmp_path / "archive" / "_archive" / ID / "0000000001" / "copies"
+        first = cut_short / f"{replica.applied:020}" / "000000"
+        first.parent.mkdir(parents=True)
+        first.write_bytes(b"of a copy with other bytes")
+        await made.copy()
+        known = everything(replica)
+    await restore(archive, await past_of(archive), tmp_path / "there")
+    with replica_in(tmp_path / "there") as again:
+        assert everything(again) == known
+
+
 async def test_a_member_of_a_group_comes_back_as_one_that_is_alone(
     tmp_path: Path, source: Path
 ) -> None:
