@@ -30,13 +30,22 @@ def test_none_is_of_the_range_that_the_kernel_connects_from() -> None:
 
 
 def test_one_that_is_listened_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    (next_one,) = free_ports(1)
-    with socket.create_server(("127.0.0.1", next_one)):
-        monkeypatch.setattr(ports, "FIRST", next_one)
-        monkeypatch.setattr(ports, "LAST", next_one + 1)
-        assert free_ports(1) == [next_one + 1]
-        with pytest.raises(ConfigError, match="no 2 ports"):
-            free_ports(2)
+    (taken,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", taken)):
+        monkeypatch.setattr(ports, "FIRST", taken - 10)
+        monkeypatch.setattr(ports, "LAST", taken + 10)
+        # As often as there are ports, so that the search begins at every one of them. Some of the
+        # others may be somebody else's now, but not all of them.
+        assert taken not in {free_ports(1)[0] for _ in range(21)}
+
+
+def test_too_few_are_an_error_with_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    (taken,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", taken)):
+        monkeypatch.setattr(ports, "FIRST", taken)
+        monkeypatch.setattr(ports, "LAST", taken)
+        with pytest.raises(ConfigError, match=f"no 1 ports of {taken} to {taken} are free"):
+            free_ports(1)
 
 
 def test_processes_that_start_together_are_offered_different_ones() -> None:
