@@ -480,7 +480,7 @@ _EXECUTION = (
     Mutant(
         name="old_end_ends_the_new_attempt",
         says="takes the end of an attempt for that of the one after it",
-        module="omium.execution.machine",
+        module="omium.execution.fold",
         before="    if event.epoch != agent.epoch:\n        return\n",
         after="",
         caught_by=(_test("execution/test_transcripts", "test_sessions"), "sim"),
@@ -488,7 +488,7 @@ _EXECUTION = (
     Mutant(
         name="new_attempt_taken_for_the_old",
         says="takes the first append of a new attempt for one that was written before",
-        module="omium.execution.machine",
+        module="omium.execution.fold",
         before="        agent.worker = event.worker\n        agent.sequence = 0\n",
         after="        agent.worker = event.worker\n",
         caught_by=(_test("execution/test_transcripts", "test_sessions"),),

@@ -12,7 +12,7 @@ from omium.cli.records import LAST, LISTED, Records
 from omium.client import Client, ExecutionInfo
 from omium.errors import NotFound, OmiumError
 from omium.execution.events import Entry, from_json
-from omium.execution.machine import create, evolve
+from omium.execution.fold import create, evolve
 from omium.execution.records import Payload
 from omium.execution.state import ExecutionState
 from omium.storage.journal import ExecutionRow

@@ -29,7 +29,7 @@ from omium.execution.events import (
     StepCompleted,
     StepStarted,
 )
-from omium.execution.machine import DECIDED_FAILURE, create, evolve
+from omium.execution.fold import DECIDED_FAILURE, create, evolve
 from omium.execution.records import CodeRef, Origin, Payload
 from omium.execution.routing import ROUNDS_EXHAUSTED
 from omium.execution.state import CallState, ExecutionState

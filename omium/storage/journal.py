@@ -16,7 +16,7 @@ import msgspec
 
 from omium.errors import CorruptRecord, NotFound
 from omium.execution.events import Entry, decode_event
-from omium.execution.machine import create, evolve
+from omium.execution.fold import create, evolve
 from omium.execution.state import ExecutionState
 from omium.storage.sqlite import checksum, open_reader, translated
 from omium.types import DEFAULT_TENANT, ExecutionId, Status, TenantId

@@ -39,7 +39,8 @@ from omium.execution.events import (
     encode_event,
     type_of,
 )
-from omium.execution.machine import Refusal, check, create, evolve
+from omium.execution.fold import create, evolve
+from omium.execution.machine import Refusal, check
 from omium.execution.people import pause_of
 from omium.execution.state import ExecutionState
 from omium.storage.catalog import Catalog, RecordWritten

@@ -21,7 +21,7 @@ from omium.execution.events import (
     Entry,
     StepCompleted,
 )
-from omium.execution.machine import DECIDED_FAILURE, create, evolve
+from omium.execution.fold import DECIDED_FAILURE, create, evolve
 from omium.execution.records import CallKey, Failure, Payload, Usage
 from omium.types import AgentName, ExecutionId, Json, Status
 

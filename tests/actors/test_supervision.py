@@ -26,7 +26,7 @@ from omium.actors.supervision import (
     plan,
 )
 from omium.execution.events import Created, Entry
-from omium.execution.machine import create
+from omium.execution.fold import create
 from omium.execution.records import Failure, Payload, PlannedAgent
 from omium.execution.routing import before, ready_agents, sinks
 from omium.execution.state import AgentState, ExecutionState

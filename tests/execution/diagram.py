@@ -9,7 +9,7 @@ import sys
 from typing import get_args
 
 from omium.execution.events import Event
-from omium.execution.machine import TRANSITIONS
+from omium.execution.transitions import TRANSITIONS
 from omium.types import Status
 
 _HEAD = """\

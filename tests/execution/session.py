@@ -27,8 +27,9 @@ from omium.execution.calls import (
     digest_of,
 )
 from omium.execution.commands import decode_command, encode_command
+from omium.execution.fold import create, evolve
 from omium.execution.fork import ChangedOutput, changed, fork_events
-from omium.execution.machine import check, create, evolve
+from omium.execution.machine import check
 from omium.execution.records import (
     CallKey,
     Failure,

@@ -19,8 +19,9 @@ from omium.execution.calls import (
     decide_call,
     digest_of,
 )
+from omium.execution.fold import create, evolve
 from omium.execution.fork import fork_events
-from omium.execution.machine import check, create, evolve
+from omium.execution.machine import check
 from omium.execution.records import CallKey, Payload
 from omium.execution.state import ExecutionState
 from omium.types import ExecutionId

@@ -20,8 +20,9 @@ from omium.definitions import Workflow, fitting, graph, unheard, workflow_from
 from omium.errors import DefinitionError
 from omium.execution import events as ev
 from omium.execution.calls import digest_of
+from omium.execution.fold import create, evolve
 from omium.execution.fork import fork_events, state_at
-from omium.execution.machine import check, create, evolve
+from omium.execution.machine import check
 from omium.execution.records import Payload
 from omium.execution.routing import before, due, ready_agents, seen
 from omium.execution.state import ExecutionState

@@ -1,6 +1,6 @@
 """Executions as a service: the state machine of the runtime's replicas, in memory.
 
-``check`` and ``evolve`` of ``omium.execution.machine`` decide and change; around them is what a
+``machine.check`` decides and ``fold.evolve`` changes the state; around them is what a
 replica keeps: the journals, and which requests were carried out. ``audit`` judges the journals
 by themselves, as somebody who trusts no state machine.
 """
@@ -26,7 +26,8 @@ from omium.execution.events import (
     StepCompleted,
     StepStarted,
 )
-from omium.execution.machine import check, create, evolve
+from omium.execution.fold import create, evolve
+from omium.execution.machine import check
 from omium.execution.state import ExecutionState
 from omium.testing.sim.service import Service
 from omium.types import ExecutionId
