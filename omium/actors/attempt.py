@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from omium.actors import asking
 from omium.actors import messages as m
@@ -282,7 +283,8 @@ class AttemptSession:
     async def begin_call(self, message: m.BeginCall) -> m.CallBegun:
         """What is to be done about a call, whose intent is committed where it is to be made."""
         self.site.check_beginning()
-        answer = await self._link.call(message, deadline_s=CALL_DEADLINE_S)
+        again = replace(message, again=True)
+        answer = await self._link.call(message, deadline_s=CALL_DEADLINE_S, again=again)
         if isinstance(answer, m.Refused):
             raise self._refused(answer.refusal)
         return answer

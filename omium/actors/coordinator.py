@@ -319,6 +319,10 @@ class Coordinator:
         if not isinstance(decision, Run):
             answer(m.CallBegun(decision=decision))
             return
+        if message.again and _is_open(agent, message):
+            # Its intent was committed, and whoever was to say so is gone.
+            answer(self._begun(message, decision, decision.retry_of))
+            return
         intent = CallIntended(
             agent=message.agent,
             step=message.step,
@@ -375,6 +379,12 @@ class Coordinator:
     def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:
         self._supervisor.shut_down()
         answer(m.Done())
+
+
+def _is_open(agent: AgentState, message: m.BeginCall) -> bool:
+    """Whether this very attempt has intended the call, and it has no outcome yet."""
+    call = agent.calls.get(message.key)
+    return call is not None and call.status == "open" and call.epoch == message.epoch
 
 
 def _fenced(agent: AgentState, message: str) -> m.Refused:

@@ -81,9 +81,11 @@ class Link:
             # The socket is let go of in the loop's next turn.
             await asyncio.sleep(0)
 
-    async def call(self, body: Any, *, deadline_s: float = 60.0) -> Any:
-        """Ask until answered. Raises ``Unavailable`` after ``deadline_s`` seconds without a
-        peer or once the link is closed, and the peer's own error when it refused."""
+    async def call(self, body: Any, *, deadline_s: float = 60.0, again: Any = None) -> Any:
+        """Ask until answered; from the second time with ``again``, where that is given.
+
+        Raises ``Unavailable`` after ``deadline_s`` seconds without a peer or once the link is
+        closed, and the peer's own error when it refused."""
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
@@ -101,13 +103,12 @@ class Link:
                     except NotLeading:
                         # Deposed while it was asked, and about to hang up: ask the next leader.
                         connection.close()
-                        if self._connection is connection:
-                            self._connected.clear()
                     except Unavailable:
                         if not connection.closed:
                             raise
-                        if self._connection is connection:
-                            self._connected.clear()
+                    if self._connection is connection:
+                        self._connected.clear()
+                    body = again if again is not None else body
         except TimeoutError as error:
             raise Unavailable(
                 f"no answer from the coordinator at {self._where} within {deadline_s:g} s"

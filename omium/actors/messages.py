@@ -52,7 +52,10 @@ class AppendEvents(Message, frozen=True, kw_only=True, tag="append"):
 
 class BeginCall(Message, frozen=True, kw_only=True, tag="begin_call"):
     """May this call be made? Its intent is committed before the answer. Answer: ``CallBegun``
-    or ``Refused``."""
+    or ``Refused``.
+
+    ``again`` is said by one that was sent before and never answered: an intent that came of it
+    is its own."""
 
     execution_id: ExecutionId
     agent: AgentName
@@ -65,6 +68,7 @@ class BeginCall(Message, frozen=True, kw_only=True, tag="begin_call"):
     question: Question | None = None
     inside: int = 0
     approval: int = 0
+    again: bool = False
 
 
 class EndCall(Message, frozen=True, kw_only=True, tag="end_call"):

@@ -11,6 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from omium.actors import messages as m
 from omium.actors.attempt import CALL_DEADLINE_S, Blobs, payload_of, value_of
 from omium.actors.link import Link
@@ -28,9 +30,13 @@ from omium.types import AgentName
 
 
 class Flight:
-    """A call under way. ``completion`` is its whole answer, ``chunks`` the same as a stream."""
+    """A call under way. ``completion`` is its whole answer, ``chunks`` the same as a stream.
 
-    def __init__(self) -> None:
+    ``epoch`` is that of the attempt which asked first, 0 where none did.
+    """
+
+    def __init__(self, epoch: int = 0) -> None:
+        self.epoch = epoch
         self._chunks: list[dict[str, Any]] = []
         self._grown = asyncio.Event()
         self._done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -42,6 +48,12 @@ class Flight:
     async def completion(self) -> dict[str, Any]:
         """The whole answer. Raises what the call failed with."""
         return await asyncio.shield(self._done)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it came to nothing, since the attempt that asked first was over."""
+        done = self._done
+        return done.done() and isinstance(done.exception(), AttemptFenced)
 
     async def begun(self) -> None:
         """Wait until there is something to send. Raises what the call failed with."""
@@ -136,18 +148,18 @@ class Pilot:
     async def _journaled(
         self, flight: Flight, body: dict[str, Any], scope: Scope, key: CallKey
     ) -> dict[str, Any]:
+        begin = m.BeginCall(
+            execution_id=scope.execution_id,
+            agent=scope.agent,
+            epoch=scope.epoch,
+            step=scope.step,
+            key=key,
+            ordinal=scope.ordinal,
+            idempotent=True,
+            request=await payload_of(body, self._blobs, scope.tenant),
+        )
         begun = await self._link.call(
-            m.BeginCall(
-                execution_id=scope.execution_id,
-                agent=scope.agent,
-                epoch=scope.epoch,
-                step=scope.step,
-                key=key,
-                ordinal=scope.ordinal,
-                idempotent=True,
-                request=await payload_of(body, self._blobs, scope.tenant),
-            ),
-            deadline_s=CALL_DEADLINE_S,
+            begin, deadline_s=CALL_DEADLINE_S, again=replace(begin, again=True)
         )
         if isinstance(begun, m.Refused):
             raise AttemptFenced(begun.refusal.message)

@@ -137,19 +137,28 @@ class Gateway:
             named = self._authorized(request)
             body = await _body(request)
             scope = _scope(request, named)
-            flight = self._flight(body, scope)
-            if body.get("stream"):
-                await self._while_wanted(scope, flight.begun())
-                events = self._events(flight, scope, usage=wants_usage(body))
-                return StreamingResponse(events, media_type="text/event-stream")
-            completion = await self._while_wanted(scope, flight.completion())
-            return JSONResponse(completion, headers={"x-omium-source": flight.source})
+            while True:
+                flight = self._flight(body, scope)
+                try:
+                    return await self._answer(flight, body, scope)
+                except AttemptFenced:
+                    if scope is None or not flight.is_fenced or flight.epoch >= scope.epoch:
+                        raise
+                    # It was begun too late for an earlier attempt, and this one had joined it.
         except AttemptFenced as fenced:
             return _error_response(409, str(fenced), "attempt_fenced", {CONTROL_HEADER: "fenced"})
         except OmiumError as error:
             # As JSON in ASCII: a header holds nothing else.
             told = {ERROR_HEADER: json.dumps(_told(error))}
             return _error_response(_status(error), str(error), error.kind, told)
+
+    async def _answer(self, flight: Flight, body: dict[str, Any], scope: Scope | None) -> Response:
+        if body.get("stream"):
+            await self._while_wanted(scope, flight.begun())
+            events = self._events(flight, scope, usage=wants_usage(body))
+            return StreamingResponse(events, media_type="text/event-stream")
+        completion = await self._while_wanted(scope, flight.completion())
+        return JSONResponse(completion, headers={"x-omium-source": flight.source})
 
     async def _events(
         self, flight: Flight, scope: Scope | None, *, usage: bool
@@ -215,7 +224,7 @@ class Gateway:
         if flight is None:
             if len(self._tasks) >= FLIGHTS_MAX:
                 raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
-            flight = Flight()
+            flight = Flight(scope.epoch if scope is not None else 0)
             if name is not None:
                 self._flights[name] = flight
             task = asyncio.create_task(self._pilot.fly(flight, body, scope, key))

@@ -416,8 +416,11 @@ async def test_a_coordinator_that_dies_around_a_commit_loses_nothing(
             await s.runtime.stop_coordinator()
             await s.runtime.start_coordinator()
             assert await s.result(execution_id) == {"heard": ["echo: one", 5]}
+            types = await s.types(execution_id)
         assert s.provider.received == 1
         assert len(till.notes) == 1
+        # Neither call is intended once more by being asked about once more.
+        assert types.count("call.intended") == 2
 
 
 async def test_a_lease_that_never_arrived_is_given_again(tmp_path: Path) -> None:

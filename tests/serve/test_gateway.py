@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -335,6 +336,26 @@ async def test_a_stale_attempt_is_refused_and_nothing_is_asked(tmp_path: Path) -
             assert response.headers[CONTROL_HEADER] == "fenced"
         assert await entries_of(s, c.lease) == before
     assert s.provider.received == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_who_joins_what_came_too_late_for_an_earlier_attempt_is_answered(
+    tmp_path: Path, stream: bool
+) -> None:
+    patient = dataclasses.replace(QUICK, heartbeat_timeout_s=600.0, reconnect_grace_s=600.0)
+    async with stage(tmp_path, settings=patient) as s, caller(s) as c, asyncio.timeout(20):
+        await s.runtime.stop_coordinator()
+        # Nobody can say yet that this one is superseded.
+        late = asyncio.create_task(c.post(epoch=c.scope.epoch - 1))
+        while (await c.http.get("/healthz")).json()["flights"] == 0:
+            pass
+        asking = asyncio.create_task(c.post({**HELLO, "stream": stream}))
+        assert (await c.http.get("/healthz")).json()["flights"] == 1
+        await s.runtime.start_coordinator()
+        assert "superseded" in refused(await late, 409, "attempt_fenced")
+        answered = await asking
+        assert answered.status_code == 200
+    assert s.provider.received == 1
 
 
 async def test_a_call_that_failed_is_recorded_and_made_again_when_asked(tmp_path: Path) -> None:
