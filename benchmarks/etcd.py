@@ -18,6 +18,7 @@ from omium.ports import free_ports
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 TRY_TIMEOUT_S = 5.0
+START_AGAIN_S = 1.0
 
 
 class Etcd:
@@ -30,6 +31,7 @@ class Etcd:
         self._clients = [f"http://{HOST}:{port}" for port in ports[:3]]
         self._peers = [f"http://{HOST}:{port}" for port in ports[3:]]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._starting: asyncio.TimerHandle | None = None
         self._http = httpx.AsyncClient(trust_env=False, timeout=TRY_TIMEOUT_S)
         self._next = 0
         shown = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
@@ -37,8 +39,12 @@ class Etcd:
 
     async def __aenter__(self) -> Etcd:
         self._folder.mkdir(parents=True)
-        self._processes = [self._start(number) for number in range(3)]
-        await self._whole()
+        try:
+            self._processes.extend(self._start(number) for number in range(3))
+            await self._whole()
+        except BaseException:
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(
@@ -47,10 +53,16 @@ class Etcd:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        # First of all, so that nobody is started who is not ended.
+        if self._starting is not None:
+            self._starting.cancel()
         for process in self._processes:
             process.kill()
             process.wait()
+        await self._http.aclose()
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         cluster = ",".join(f"m{n}={url}" for n, url in enumerate(self._peers))
@@ -92,7 +104,8 @@ class Etcd:
                 process = self._processes[number]
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                asyncio.get_running_loop().call_later(1.0, self._again, number)
+                loop = asyncio.get_running_loop()
+                self._starting = loop.call_later(START_AGAIN_S, self._again, number)
                 return
         raise Unavailable("no etcd member leads")
 

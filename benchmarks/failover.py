@@ -110,16 +110,16 @@ async def _measure(folder: Path, kills: int, etcd: str | None) -> dict[str, Any]
     }
     figures |= await _ours(folder / "data", kills)
     if etcd is None:
-        print("no etcd found: no peer in this run", flush=True)
-        return figures
+        print("etcd is skipped: there is none on PATH, and none was named", flush=True)
+        return {**figures, "etcd": None}
     async with Etcd(etcd, folder / "etcd") as peer:
         load = Load(peer.put)
-        gaps = [await _gap(load, peer.kill_leader) for _ in range(kills)]
-        await load.stop()
-    theirs = _summary(gaps, load)
-    figures |= {f"etcd_{name}": value for name, value in theirs.items()}
-    figures["etcd_version"] = peer.version
-    return figures
+        try:
+            gaps = [await _gap(load, peer.kill_leader) for _ in range(kills)]
+        finally:
+            await load.stop()
+    theirs = _gaps("etcd_gap", gaps)
+    return {**figures, "etcd": peer.version, **theirs, "etcd_acknowledged": len(load.acknowledged)}
 
 
 async def _ours(data: Path, kills: int) -> dict[str, Any]:
@@ -135,11 +135,15 @@ async def _ours(data: Path, kills: int) -> dict[str, Any]:
             os.kill((await client.runtime()).pid, signal.SIGKILL)
 
         load = Load(write)
-        gaps = [await _gap(load, kill) for _ in range(kills)]
-        await load.stop()
+        try:
+            gaps = [await _gap(load, kill) for _ in range(kills)]
+        finally:
+            await load.stop()
         versions = await _versions(client)
     return {
-        **_summary(gaps, load),
+        **_gaps("write_gap", gaps),
+        "acknowledged": len(load.acknowledged),
+        "unanswered": load.unanswered,
         "lost_acks": sum(key not in versions for key in load.acknowledged),
         "duplicated": sum(version != 1 for version in versions.values()),
     }
@@ -155,12 +159,10 @@ async def _gap(load: Load, kill: Callable[[], Awaitable[None]]) -> float:
     return gap_ms
 
 
-def _summary(gaps: list[float], load: Load) -> dict[str, Any]:
+def _gaps(name: str, gaps: list[float]) -> dict[str, int]:
     return {
-        "write_gap_ms_p50": round(percentile(gaps, 0.5)),
-        "write_gap_ms_p99": round(percentile(gaps, 0.99)),
-        "acknowledged": len(load.acknowledged),
-        "unanswered": load.unanswered,
+        f"{name}_ms_p50": round(percentile(gaps, 0.5)),
+        f"{name}_ms_p99": round(percentile(gaps, 0.99)),
     }
 
 
