@@ -360,6 +360,19 @@ _WRITES = (
         caught_by=_SIM,
     ),
     Mutant(
+        name="read_before_it_is_applied",
+        says="serves a read once it is confirmed, though its state is older than that",
+        module="omium.consensus.member",
+        before="for index, waiting in self._confirmed if index <= applied]",
+        after="for _, waiting in self._confirmed]",
+        caught_by=(
+            _test(
+                "consensus/test_member",
+                "test_a_read_waits_until_what_was_committed_before_it_is_applied",
+            ),
+        ),
+    ),
+    Mutant(
         name="goes_on_after_a_failed_fsync",
         says="tries again on a disk whose fsync failed",
         module="omium.consensus.member",

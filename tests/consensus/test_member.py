@@ -210,6 +210,23 @@ def test_a_read_sees_what_was_acknowledged_before_it(group: Group) -> None:
     assert seen == [[b"a"]]
 
 
+def test_a_read_waits_until_what_was_committed_before_it_is_applied() -> None:
+    group = Group(committed_bytes_max=1)
+    leader = group.elect(1)
+    told = propose(leader, b"a", b"b", b"c", b"d")
+    leader.disk.slow = True
+    group.settle()
+    leader.disk.catch_up()
+    # All is committed, and each write brings one entry of it into the state.
+    seen: list[list[bytes]] = []
+    leader.member.read(lambda _: seen.append(list(leader.seen)))
+    for _ in range(8):
+        group.settle()
+        leader.disk.catch_up()
+    assert len(told) == 4
+    assert seen == [[b"a", b"b", b"c", b"d"]]
+
+
 def test_a_read_that_nobody_confirms_is_asked_for_again(group: Group) -> None:
     told: list[OmiumError | None] = []
     group.cut = {1}
