@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omium.errors import (
     CorruptRecord,
+    DataDirectoryBusy,
     InputError,
     PlatformError,
     StorageFull,
@@ -106,7 +107,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """Open, and create when missing, the database that this process owns.
 
     A commit returns only after its WAL frames are on disk (``synchronous=FULL``).
-    Raises ``StorageUnwritable``, ``StorageFull`` or ``CorruptRecord``.
+    Raises ``StorageUnwritable``, ``StorageFull``, ``CorruptRecord``, and ``DataDirectoryBusy``
+    where somebody reads it for longer than ``BUSY_TIMEOUT_S``.
     """
     with translated(path):
         if not path.exists():
@@ -123,8 +125,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA fullfsync = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
             # After a failed fsync the system may show as written what the disk does not hold. It
-            # is written once more before anything rests on it, here out of the log.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # is written once more before anything rests on it, here out of the log, of which
+            # nothing may be left: what follows would be lost with it.
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise DataDirectoryBusy(str(path.parent), "somebody who reads it for long")
             _migrate(connection)
         except BaseException:
             connection.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,14 @@ from typing import Any
 import pytest
 
 from omium.consensus import Batch, ConfState, Entry, HardState, Snapshot, initial_snapshot
-from omium.errors import ConfigError, Conflict, CorruptRecord, OmiumError, PlatformError
+from omium.errors import (
+    ConfigError,
+    Conflict,
+    CorruptRecord,
+    DataDirectoryBusy,
+    OmiumError,
+    PlatformError,
+)
 from omium.execution.commands import WriteRecord, encode_command
 from omium.storage import sqlite
 from omium.storage.group_store import STATE_TABLES, GroupStore, copy_state
@@ -19,6 +30,7 @@ from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME, Replica
 from omium.testing.log_store_conformance import written
 from omium.types import DEFAULT_TENANT
+from tests.storage import failed_sync
 from tests.storage.test_replica import FailingConnection
 
 START = initial_snapshot([1, 2, 3])
@@ -121,6 +133,48 @@ def test_a_failed_fsync_halts(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="the replica stopped"):
         written(store, Batch(entries=[entry(3)]))
     store.close()
+
+
+def test_nothing_rests_on_what_a_failed_fsync_has_left_behind(tmp_path: Path) -> None:
+    """The frames that could not be synced are in the page cache and pass for written. Whoever
+    opens the file next may take them in, but not build on their being on the disk."""
+    member, disk = tmp_path / "member", tmp_path / "disk"
+    command = [sys.executable, "-m", "tests.storage.failed_sync", str(member)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode == failed_sync.NO_FILTER:
+        pytest.skip("no process may filter its system calls here")
+    told = json.loads(child.stdout)
+    assert "SQLITE_IOERR_FSYNC" in told.pop("error")
+    before = {"term": 2, "last": 2, "applied": 2, "value": 2}
+    assert told == {"halted": True, **before}
+    again = failed_sync.opened(member)
+    shown = failed_sync.look(again)
+    # The power goes: what was only in the write-ahead log was never on the disk.
+    disk.mkdir()
+    shutil.copy(member / FILE_NAME, disk / FILE_NAME)
+    written(again, failed_sync.batch(again.applied + 1))
+    again.close()
+    after = failed_sync.opened(disk)
+    assert failed_sync.look(after) == shown
+    after.close()
+
+
+def test_who_cannot_clear_away_what_is_behind_does_not_begin(
+    tmp_path: Path, store: GroupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone reads for long: what may not be on the disk would stay in front of what will be."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    reader = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM log").fetchone()
+    written(store, Batch(entries=[entry(2)]))
+    store.close()
+    with pytest.raises(DataDirectoryBusy, match="reads"):
+        opened(tmp_path)
+    reader.close()
+    again = opened(tmp_path)
+    assert again.storage.last_index() == 2
+    again.close()
 
 
 def test_what_need_not_be_durable_waits_for_no_disk(tmp_path: Path, store: GroupStore) -> None:
