@@ -2,12 +2,9 @@
 
 Each execution is some agents of a real framework on a real Ray, with a scripted provider in a
 process of its own that counts the calls which reach it. Each framework has something in a row, in
-a loop and side by side, plain and streaming: CrewAI a crew in a row or, in every second execution,
-a flow with a loop, then async tasks, then a manager who gives two coworkers work at once;
-LangGraph three graphs; AutoGen a team that takes turns, an agent with a tool, and a team that is
-in every second execution a graph with two branches. Mixed is all three, the third agent sending
-the second back once. Faults are injected at exact points:
-before a commit, or after it and before anybody is told. After the death of the driver or of
+a loop and side by side, plain and streaming; mixed is all three, with an agent that sends an
+earlier one back once. ``crash_shapes`` says which agent is what. Faults are injected at exact
+points: before a commit, or after it and before anybody is told. After the death of the driver or of
 the whole Ray node, a new driver resumes from the data directory.
 """
 
@@ -21,24 +18,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import agents_autogen, crash_script
-from benchmarks.crash_driver import WORKFLOWS
+from benchmarks import crash_script
+from benchmarks.crash_count import count_calls, count_lost
+from benchmarks.crash_shapes import PLACES, SENDS_BACK, WORKFLOWS, shape_of, shapes_of
 from benchmarks.machine import describe, percentile
-from omium.execution.events import (
-    CallCompleted,
-    CallFailed,
-    CallIntended,
-    Entry,
-    StepCompleted,
-    to_json,
-)
+from omium.execution.events import CallIntended, Entry, to_json
 from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME
 from omium.testing.call_log import read_calls
@@ -51,10 +41,6 @@ POINTS = (
     "step.completed",
     "agent.completed",
 )
-# One kill in each step or so, that the next one may find the execution at work again.
-PLACES = ("first", "first", "second", "third")
-# The second agent is hit in its second round as well, and the third where it sends it back.
-PLACES_MIXED = ("first", "second", "third", "second", "fourth")
 SENT_BACK = "round.started"
 RESTART_MS = 10_000
 """How long Ray may take to start a coordinator or a gateway again."""
@@ -62,11 +48,8 @@ RESTART_MS = 10_000
 DRIVER_TIMEOUT_S = 240
 STARTS_MAX = 12
 SCRIPT = {"rules": [{"answer": {"auto": True, "delay_s": 0.05}}]}
-SCRIPTS = {"autogen": agents_autogen.SCRIPT, "crewai": crash_script.CREWS}
+SCRIPTS = {"autogen": crash_script.TEAMS, "crewai": crash_script.CREWS}
 """What the provider answers instead, by framework."""
-
-TAKE_THE_GATEWAY = ("gateway", "driver", "node")
-"""Targets with which a gateway dies, and what it had sent."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +64,10 @@ class Fault:
 
 @dataclass
 class Tally:
-    """What the benchmark counts. ``in_flight_retried`` are calls that were under way when their
-    gateway, coordinator or node died: started, and on no record as answered. ``sent_retried`` are
-    LLM calls among them that a gateway had sent and that was alive all the while."""
+    """What the benchmark counts; calls as ``crash_count.CallTally`` has them. ``shapes`` says how
+    often each shape of agent was hit."""
 
+    shapes: dict[str, int]
     kills: int = 0
     executions: int = 0
     completed: int = 0
@@ -99,14 +82,13 @@ class Tally:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=40, help="how many processes to kill")
-    parser.add_argument("--framework", choices=sorted(WORKFLOWS), default="crewai")
+    parser.add_argument("--framework", choices=WORKFLOWS, default="crewai")
     parser.add_argument("--spare", type=int, default=3, help="warm workers kept ready")
     parser.add_argument("--keep", action="store_true", help="keep the data for a look")
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="omium-crash-"))
-    tally = Tally()
-    places = PLACES_MIXED if options.framework == "mixed" else PLACES
-    plans = list(_plans(options.kills, places))
+    tally = Tally(shapes=dict.fromkeys(shapes_of(options.framework), 0))
+    plans = list(_plans(options.kills, options.framework))
     for number, faults in enumerate(plans):
         _execution(folder / str(number), options.framework, number, faults, options.spare, tally)
         print(
@@ -130,6 +112,7 @@ def main(argv: list[str]) -> None:
         "in_flight_retried": tally.in_flight_retried,
         "sent_retried": tally.sent_retried,
         "lost_acks": tally.lost_acks,
+        "shapes": tally.shapes,
         "resume_ms_p50": round(percentile(workers, 0.5)) if workers else None,
         "resume_ms_p99": round(percentile(workers, 0.99)) if workers else None,
         "resume_ms_by_target": {
@@ -143,6 +126,8 @@ def main(argv: list[str]) -> None:
     }
     for problem in tally.problems:
         print(problem)
+    for shape, kills in tally.shapes.items():
+        print(f"{shape}: {kills} kills")
     print(json.dumps(figures))
 
 
@@ -156,12 +141,13 @@ def _early(points: Iterator[tuple[str, str]], later: list[tuple[str, str]]) -> t
     raise AssertionError("points go round for ever")
 
 
-def _plans(kills: int, places: tuple[str, ...]) -> Iterator[list[Fault]]:
+def _plans(kills: int, framework: str) -> Iterator[list[Fault]]:
     """What to kill in each execution, in order.
 
     Points and targets are drawn so that all pairs come up in turn. A kill that ends the
     driver comes last in its execution, since each costs a new start of Ray.
     """
+    places, sends_back = PLACES[framework], SENDS_BACK.get(framework, "")
     points = itertools.cycle(itertools.product(POINTS, ("after", "before")))
     cheap = itertools.cycle(("worker", "coordinator", "worker", "gateway"))
     dear = itertools.cycle(("driver", "node"))
@@ -178,10 +164,12 @@ def _plans(kills: int, places: tuple[str, ...]) -> Iterator[list[Fault]]:
             else:
                 event, when = kept.pop(0) if kept else next(points)
             plan.append(Fault(event, when, target, places[place]))
-        if places is PLACES_MIXED and len(plan) > 2 and next(sent_back):
+        hands_back = places.index(sends_back) if sends_back else size
+        if hands_back < size and next(sent_back):
             # No worker is at work then, and a gateway would not be missed.
-            target = plan[2].target if plan[2].target in ("driver", "node") else "coordinator"
-            plan[2] = Fault(SENT_BACK, plan[2].when, target, places[2])
+            fault = plan[hands_back]
+            target = fault.target if fault.target in ("driver", "node") else "coordinator"
+            plan[hands_back] = replace(fault, event=SENT_BACK, target=target)
         elif len(plan) > 1 and plan[0].target == "gateway" and plan[1].event == "attempt.started":
             # An attempt outlives its gateway, so no other one would start here.
             plan[0], plan[1] = replace(plan[1], place=places[0]), replace(plan[0], place=places[1])
@@ -224,7 +212,7 @@ def _execution(
             printed += _drive(folder, (framework, str(number)), start, environment)
             if printed and printed[-1]["type"] == "result":
                 break
-    _count(folder, plan, printed, tally)
+    _count(folder, framework, number, plan, printed, tally)
 
 
 def _drive(
@@ -264,7 +252,14 @@ def _provider(folder: Path, answers: dict[str, Any]) -> Iterator[str]:
         process.wait(timeout=10)
 
 
-def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally: Tally) -> None:
+def _count(
+    folder: Path,
+    framework: str,
+    execution: int,
+    plan: list[Fault],
+    printed: list[dict[str, Any]],
+    tally: Tally,
+) -> None:
     journal = Journal.open(folder / "data" / FILE_NAME)
     rows = journal.executions()
     entries = list(journal.all_entries(rows[0].id))
@@ -274,9 +269,8 @@ def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally
     if rows[0].status != "completed":
         tally.problems.append(f"{folder}: {rows[0].status} {rows[0].detail}")
     # What a driver was told must be in the journal, as it was told.
-    kept = {entry.index: json.loads(json.dumps(to_json(entry))) for entry in entries}
     told = [line for line in printed if line["type"] != "result"]
-    tally.lost_acks += sum(kept.get(line["index"]) != line for line in told)
+    tally.lost_acks += count_lost(map(to_json, entries), told)
     for number, fault in enumerate(plan):
         target = fault.target
         marker = folder / f"fault{number}"
@@ -284,6 +278,7 @@ def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally
             tally.problems.append(f"{folder}: no {target} was killed {fault.when} {fault.event}")
             continue
         tally.kills += 1
+        tally.shapes[shape_of(framework, fault.place, execution)] += 1
         following = folder / f"fault{number + 1}"
         before_ms = _killed(following)[0] if following.exists() else None
         killed_ms, warm = _killed(marker)
@@ -293,12 +288,18 @@ def _count(folder: Path, plan: list[Fault], printed: list[dict[str, Any]], tally
             if target == "worker" and not warm:
                 name = "worker, no warm one left"
             tally.resume_ms.setdefault(name, []).append(resumed_ms)
-    gone_ms = [
+    gateway_killed_ms = [
         _killed(folder / f"fault{number}")[0]
         for number, fault in enumerate(plan)
-        if fault.target in TAKE_THE_GATEWAY and (folder / f"fault{number}").exists()
+        if fault.target == "gateway" and (folder / f"fault{number}").exists()
     ]
-    _count_calls(folder, entries, gone_ms, tally)
+    tools = folder / "tools.jsonl"
+    runs = len(tools.read_text().splitlines()) if tools.exists() else 0
+    calls = count_calls(entries, read_calls(folder / "calls.jsonl"), runs, gateway_killed_ms)
+    tally.repeated_calls += calls.repeated
+    tally.in_flight_retried += calls.in_flight_retried
+    tally.sent_retried += calls.sent_retried
+    tally.problems += [f"{folder}: {problem}" for problem in calls.problems]
 
 
 def _killed(marker: Path) -> tuple[int, int]:
@@ -325,48 +326,3 @@ def _next_call_ms(entries: list[Entry], killed_ms: int, before_ms: int | None) -
                 return None
             return entry.at_ms - killed_ms
     return None
-
-
-def _count_calls(folder: Path, entries: list[Entry], gone_ms: list[int], tally: Tally) -> None:
-    """Compare what reached the provider and the tool with what the journal holds.
-
-    Every call that was made needs an intent of its own. More than one intent for the same call
-    is a retry of one in flight, unless the call had been completed before: then it is repeated.
-    ``gone_ms`` says when a gateway died, and what it had sent with it.
-    """
-    completed_keys: set[Any] = set()
-    keys: dict[int, Any] = {}
-    intents: Counter[str] = Counter()
-    finished_steps: set[tuple[str, str]] = set()
-    seen: dict[Any, int] = {}
-    for entry in entries:
-        match entry.event:
-            case CallIntended() as event:
-                key = (event.agent, event.key)
-                keys[entry.index] = key
-                intents[event.key.kind] += 1
-                done = key in completed_keys or (event.agent, event.step) in finished_steps
-                tally.repeated_calls += done
-                retried = key in seen and not done
-                tally.in_flight_retried += retried
-                if retried and event.key.kind == "llm":
-                    lost = any(seen[key] <= at_ms <= entry.at_ms for at_ms in gone_ms)
-                    tally.sent_retried += not lost
-                seen[key] = entry.at_ms
-            case CallCompleted() as event:
-                completed_keys.add(keys[event.call])
-            case CallFailed() as event:
-                tally.problems.append(f"{folder}: {event.failure.message}")
-            case StepCompleted() as event:
-                finished_steps.add((event.agent, event.step))
-            case _:
-                pass
-    made = len(read_calls(folder / "calls.jsonl"))
-    if made > intents["llm"]:
-        tally.repeated_calls += made - intents["llm"]
-        tally.problems.append(f"{folder}: {made} calls at the provider, {intents['llm']} intents")
-    tools = folder / "tools.jsonl"
-    runs = len(tools.read_text().splitlines()) if tools.exists() else 0
-    if runs > intents["tool"]:
-        tally.repeated_calls += runs - intents["tool"]
-        tally.problems.append(f"{folder}: {runs} runs of the tool, {intents['tool']} intents")

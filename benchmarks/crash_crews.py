@@ -1,6 +1,7 @@
-"""The crews of the crash benchmark that code makes: in a row, in a loop, and under a manager.
+"""The crews of the crash benchmark that code makes: in a row, in a loop, side by side, and under a
+manager.
 
-The loop is a flow with a crew in it. Half of the executions have their answers streamed.
+The loop is a flow with a crew in it. Where the benchmark wants it, answers are streamed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from crewai import LLM, Agent, Crew, Process, Task
 from crewai.flow.flow import Flow, listen, or_, router, start
 from crewai.tools import tool
 
+from benchmarks.crash_shapes import streams
 from benchmarks.crash_tools import record as run_record
 
 ROUNDS = 2
@@ -23,12 +25,12 @@ def record(figure: int) -> dict[str, int]:
 
 
 def _agent(inputs: dict[str, Any], role: str, *tools: Any) -> Agent:
-    llm = LLM(model="scripted", provider="openai", stream=inputs["number"] % 4 >= 2)
+    llm = LLM(model="scripted", provider="openai", stream=streams(inputs["number"]))
     return Agent(role=role, goal="Answer.", backstory="You answer.", llm=llm, tools=list(tools))
 
 
-def _task(text: str, agent: Agent | None = None) -> Task:
-    return Task(description=text, expected_output="A figure.", agent=agent)
+def _task(text: str, agent: Agent | None = None, *, at_once: bool = False) -> Task:
+    return Task(description=text, expected_output="A figure.", agent=agent, async_execution=at_once)
 
 
 def _row(inputs: dict[str, Any], *texts: str) -> Crew:
@@ -59,13 +61,24 @@ class Looping(Flow[dict]):
         return {"figure": self.state["rounds"]}
 
 
-def first(inputs: dict[str, Any]) -> Any:
-    """Tasks in a row; a loop in every second execution."""
-    if inputs["number"] % 2 == 0:
-        return _row(inputs, "task one.", "task two.")
+def sequential(inputs: dict[str, Any]) -> Crew:
+    """Two tasks, one after the other."""
+    return _row(inputs, "task one.", "task two.")
+
+
+def looping(inputs: dict[str, Any]) -> Looping:
+    """A flow that runs a crew in each of its rounds."""
     flow = Looping()
     flow.state["number"] = inputs["number"]
     return flow
+
+
+def parallel(inputs: dict[str, Any]) -> Crew:
+    """Two tasks at once, with the same tool, and one after them."""
+    agent = _agent(inputs, "clerk", record)
+    texts = ["record a figure."] * 2
+    beside = [_task(f"Number {inputs['number']}, {text}", agent, at_once=True) for text in texts]
+    return Crew(agents=[agent], tasks=[*beside, _task("Both, then.", _agent(inputs, "clerk"))])
 
 
 def managed(inputs: dict[str, Any]) -> Crew:

@@ -23,19 +23,14 @@ from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME
 from omium.types import ExecutionId
 
-WORKFLOWS = {
-    framework: Path(__file__).parent / f"crash_{framework}.yaml"
-    for framework in ("autogen", "crewai", "langgraph", "mixed")
-}
-"""What is run of each framework."""
-
 WARM_TIMEOUT_S = 120.0
 WARM_POLL_S = 0.1
 
 
 async def main(framework: str, number: int) -> None:
     settings = load_settings()
-    prepared = prepare(WORKFLOWS[framework], {"number": number}, settings)
+    path = Path(__file__).parent / f"crash_{framework}.yaml"
+    prepared = prepare(path, {"number": number}, settings)
     spare = settings.pool.spare
     frameworks = sorted({agent.framework for agent in prepared.workflow.agents})
     # Of several frameworks one each: a machine has only so much memory.

@@ -37,3 +37,14 @@ CREWS: dict[str, Any] = {
     ]
 }
 """What the provider answers: managers hand on, workers use the tool."""
+
+TEAMS: dict[str, Any] = {
+    "rules": [
+        {
+            "when": {"any_contains": "Record a figure.", "tool_messages": 0},
+            "answer": {"tool_calls": [{"name": "record", "arguments": _FIGURE}], "delay_s": 0.05},
+        },
+        {"answer": {"auto": True, "content": "A figure.", "delay_s": 0.05}},
+    ]
+}
+"""The same for AutoGen's teams."""
