@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from omium.actors import messages as m
-from omium.actors.attempt import Blobs, payload_of, value_of
 from omium.actors.link import Address, Link
+from omium.actors.payloads import Blobs, payload_of, value_of
 from omium.actors.plan import plan_of
 from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
