@@ -3,129 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from omium.actors import asking
 from omium.actors import messages as m
 from omium.actors.link import Link
-from omium.errors import (
-    AgentError,
-    Asked,
-    AttemptFenced,
-    Control,
-    OmiumError,
-    OutcomeUnknown,
-    PlatformError,
-    ProtocolError,
-    ToolError,
-)
-from omium.execution.blobref import BlobRef
-from omium.execution.calls import (
-    Replay,
-    ReplayFailure,
-    Run,
-    Unknown,
-    digest_of,
-    step_of_round,
-)
-from omium.execution.events import CallCompleted, CallFailed, Event, StepCompleted, StepStarted
+from omium.actors.payloads import Blobs, as_json, payload_of, value_of
+from omium.actors.tool_calls import Permit, Recorded, StandIns, ToolCalls
+from omium.errors import Asked, AttemptFenced, Control, PlatformError
+from omium.execution.calls import step_of_round
+from omium.execution.events import Event, StepCompleted, StepStarted
 from omium.execution.machine import Refusal
-from omium.execution.records import (
-    INLINE_BYTES_MAX,
-    CallKey,
-    Failure,
-    Payload,
-    Question,
-    Usage,
-    Writer,
-)
+from omium.execution.records import Payload, Question, Writer
 from omium.frameworks.effect import effect
 from omium.frameworks.hook import CallSite
 from omium.frameworks.protocol import Assignment, BlockingToolRun, ToolRun
 from omium.frameworks.scope import Place
-from omium.types import AgentName, Json, TenantId
+from omium.types import Json, TenantId
 
 CALL_DEADLINE_S = 60.0
 """How long a coordinator may stay away, seconds: a restart takes a few."""
 
 _T = TypeVar("_T")
-
-
-class Blobs(Protocol):
-    """What payloads and bundles of code need of a blob store."""
-
-    async def put_json(self, value: Json, *, tenant: str) -> BlobRef: ...
-
-    async def get_json(self, ref: BlobRef, *, tenant: str) -> Json: ...
-
-    async def put(self, data: bytes, *, tenant: str) -> BlobRef: ...
-
-    async def get(self, ref: BlobRef, *, tenant: str) -> bytes: ...
-
-
-def as_json(value: Any, what: str) -> Json:
-    """``value`` as the journal will give it back, so that a replay sees what the first run saw.
-
-    Raises ``AgentError`` naming ``what`` when JSON cannot carry it.
-    """
-    try:
-        plain = json.loads(json.dumps(value, allow_nan=False))
-        msgspec.json.encode(plain)  # integers beyond 64 bits and lone surrogates
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise AgentError(f"{what}, a {type(value).__name__}, is not JSON: {error}") from error
-    return plain
-
-
-async def payload_of(value: Json, blobs: Blobs, tenant: TenantId) -> Payload:
-    """A value as a payload: inline when small, else stored first and then named."""
-    if len(msgspec.json.encode(value)) <= INLINE_BYTES_MAX:
-        return Payload(inline=value)
-    return Payload(blob=await blobs.put_json(value, tenant=tenant))
-
-
-async def value_of(payload: Payload, blobs: Blobs, tenant: TenantId) -> Any:
-    """The inverse of ``payload_of``."""
-    if payload.blob is None:
-        return payload.inline
-    return await blobs.get_json(payload.blob, tenant=tenant)
-
-
-StandIn = Callable[[], Json]
-"""Gives the result of one tool call, or raises, in place of the tool."""
-
-
-class StandIns(Protocol):
-    """Who acts in place of tools, where they must not act themselves: in replays."""
-
-    def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
-        """Who acts in place of this call's tool; None lets the tool act."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """Leave to run a tool with ``arguments``; the intent is committed at index ``call``. Where
-    there is a ``stand_in``, it is that which is run."""
-
-    call: int
-    effect_key: str
-    arguments: Json
-    stand_in: StandIn | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The result of a tool call that was completed before."""
-
-    result: Json
 
 
 class AttemptSession:
@@ -141,15 +44,14 @@ class AttemptSession:
         stand_ins: StandIns | None = None,
     ) -> None:
         self.assignment = assignment
-        self._stand_ins = stand_ins
         self.site = site
         self.tenant = tenant
         self._link = link
         self._blobs = blobs
         self._sequence = 0
-        self._tools: set[Future[None]] = set()
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+        self.tools = ToolCalls(self, self._loop, stand_ins)
         self.blocking = BlockingAttemptSession(self, self._loop)
 
     # ------------------------------------------------------------------ the journal
@@ -214,71 +116,12 @@ class AttemptSession:
     def _of_round(self, step: str) -> str:
         return step_of_round(step, self.assignment.round)
 
-    # ------------------------------------------------------------------ tools
+    # ------------------------------------------------------------------ calls
 
     async def call_tool(
         self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool
     ) -> Json:
-        begun = await self.begin_tool(name, arguments, idempotent=idempotent)
-        if isinstance(begun, Recorded):
-            return begun.result
-        started_s = self._loop.time()
-        with self.at_work():
-            try:
-                if begun.stand_in is not None:
-                    result = begun.stand_in()
-                else:
-                    with effect(begun.effect_key, begun.call):
-                        result = await run(begun.arguments)
-            except (Exception, SystemExit) as error:
-                raise await self.tool_failed(name, begun.call, error) from error
-            return await self.tool_completed(name, begun.call, result, started_s)
-
-    async def begin_tool(
-        self, name: str, arguments: Json, *, idempotent: bool
-    ) -> Permit | Recorded:
-        """Commit the intent to run a tool, unless its result is on record."""
-        self.site.check()
-        approval = 0
-        try:
-            arguments = as_json(arguments, "what it was given")
-        except AgentError as error:
-            raise ToolError(name, str(error)) from error
-        if asking.needs_approval(self, name):
-            approval, arguments = await asking.approved(self, name, arguments)
-        place = self.site.here()
-        digest = digest_of(arguments)
-        ordinal, occurrence = self.site.counters.next("tool", place.scope, name, digest)
-        key = CallKey(
-            kind="tool", scope=place.scope, name=name, digest=digest, occurrence=occurrence
-        )
-        assignment = self.assignment
-        answer = await self.begin_call(
-            m.BeginCall(
-                execution_id=assignment.execution_id,
-                agent=assignment.agent.name,
-                epoch=assignment.epoch,
-                step=place.step,
-                key=key,
-                ordinal=ordinal,
-                idempotent=idempotent,
-                request=await self.payload(arguments),
-                approval=approval,
-            )
-        )
-        match answer.decision:
-            case Run(effect_key=effect_key):
-                stand_ins, agent = self._stand_ins, assignment.agent.name
-                stand_in = stand_ins.tool(agent, key) if stand_ins is not None else None
-                return Permit(answer.index, effect_key, arguments, stand_in)
-            case Replay(response=response):
-                return Recorded(await self.value(response))
-            case ReplayFailure(failure=failure):
-                raise ToolError(name, failure.message)
-            case Unknown(call=call):
-                raise OutcomeUnknown(f"tool {name!r}", call)
-            case _:
-                raise ProtocolError(f"no version decides {answer.decision!r} about a call")
+        return await self.tools.call(name, arguments, run, idempotent=idempotent)
 
     async def begin_call(self, message: m.BeginCall) -> m.CallBegun:
         """What is to be done about a call, whose intent is committed where it is to be made."""
@@ -295,23 +138,11 @@ class AttemptSession:
     async def value(self, payload: Payload) -> Json:
         return await value_of(payload, self._blobs, self.tenant)
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """A tool runs inside, in the event loop or in a thread."""
-        done: Future[None] = Future()
-        self._tools.add(done)
-        try:
-            yield
-        finally:
-            self._tools.discard(done)
-            done.set_result(None)
-
     async def settled(self, asked: Asked) -> None:
         """Begin nothing more, and wait until no tool is at work: of one that is left alone
         nobody would know how it ended."""
         self.site.asked = asked
-        while self._tools:
-            await asyncio.wait([asyncio.wrap_future(done) for done in tuple(self._tools)])
+        await self.tools.idle()
 
     # ------------------------------------------------------------------ people
 
@@ -330,39 +161,6 @@ class AttemptSession:
                 return await work()
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(placed(), self._loop))
-
-    # ------------------------------------------------------------------ how a tool ended
-
-    async def tool_failed(self, name: str, call: int, error: BaseException) -> ToolError:
-        reason = str(error)
-        if not isinstance(error, OmiumError):
-            reason = f"{type(error).__name__}: {error}"
-        failure = Failure(
-            kind="tool",
-            message=reason,
-            error_type=type(error).__name__,
-            agent=self.assignment.agent.name,
-        )
-        await self.append(CallFailed(agent=self.assignment.agent.name, call=call, failure=failure))
-        return ToolError(name, reason)
-
-    async def tool_completed(self, name: str, call: int, result: Any, started_s: float) -> Json:
-        try:
-            plain = as_json(result, "its result")
-        except AgentError as error:
-            raise await self.tool_failed(name, call, error) from error
-        payload = await payload_of(plain, self._blobs, self.tenant)
-        await self.append(
-            CallCompleted(
-                agent=self.assignment.agent.name,
-                call=call,
-                response=payload,
-                served_by=f"tool/{name}",
-                usage=Usage(),
-                duration_ms=round((self._loop.time() - started_s) * 1000),
-            )
-        )
-        return plain
 
 
 class BlockingAttemptSession:
@@ -390,13 +188,13 @@ class BlockingAttemptSession:
 
         async def begin() -> Permit | Recorded:
             with session.site.at(place):
-                return await session.begin_tool(name, arguments, idempotent=idempotent)
+                return await session.tools.begin(name, arguments, idempotent=idempotent)
 
         begun = self._wait(begin())
         if isinstance(begun, Recorded):
             return begun.result
         started_s = self._loop.time()
-        with session.at_work():
+        with session.tools.at_work():
             try:
                 if begun.stand_in is not None:
                     result = begun.stand_in()
@@ -404,8 +202,8 @@ class BlockingAttemptSession:
                     with effect(begun.effect_key, begun.call):
                         result = run(begun.arguments)
             except (Exception, SystemExit) as error:
-                raise self._wait(session.tool_failed(name, begun.call, error)) from error
-            return self._wait(session.tool_completed(name, begun.call, result, started_s))
+                raise self._wait(session.tools.failed(name, begun.call, error)) from error
+            return self._wait(session.tools.completed(name, begun.call, result, started_s))
 
     def ask(self, question: Question) -> Json:
         session = self._session

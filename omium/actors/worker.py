@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from omium.actors import messages as m
-from omium.actors.attempt import (
-    AttemptSession,
-    Blobs,
-    StandIns,
-    as_json,
-    payload_of,
-    value_of,
-)
+from omium.actors.attempt import AttemptSession
 from omium.actors.failures import failure_of
 from omium.actors.link import Address, Link
+from omium.actors.payloads import Blobs, as_json, payload_of, value_of
 from omium.actors.supervision import Binding, binding_of
+from omium.actors.tool_calls import StandIns
 from omium.actors.transport import Answer, Codec, Connection
 from omium.definitions import fitting, unheard, value_problems, workflow_from_data
 from omium.errors import (

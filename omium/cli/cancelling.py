@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from omium.actors.attempt import INLINE_BYTES_MAX
 from omium.actors.client import Client
 from omium.cli.linking import linked
 from omium.cli.options import Address, AsJson, DataDir, ExecutionName, json_or_text
@@ -23,7 +22,7 @@ from omium.config import Settings
 from omium.errors import Conflict, DataDirectoryBusy, InputError
 from omium.execution.events import Append, Cancelled, Event, Signalled
 from omium.execution.machine import Refusal
-from omium.execution.records import Payload
+from omium.execution.records import INLINE_BYTES_MAX, Payload
 from omium.runtime.endpoint import live_endpoint
 from omium.storage.journal import ExecutionRow
 from omium.storage.replica import Replica

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from omium.actors import messages as m
-from omium.actors.attempt import CALL_DEADLINE_S, Blobs, payload_of, value_of
+from omium.actors.attempt import CALL_DEADLINE_S
 from omium.actors.link import Link
+from omium.actors.payloads import Blobs, payload_of, value_of
 from omium.errors import AttemptFenced, OmiumError, PlatformError, ProtocolError, Unavailable
 from omium.execution.calls import Replay, Run
 from omium.execution.events import CallCompleted, CallFailed

@@ -18,8 +18,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from omium.actors import messages as m
-from omium.actors.attempt import Blobs
 from omium.actors.link import Address, Link
+from omium.actors.payloads import Blobs
 from omium.actors.transport import Answer, Codec, Connection, stop_listening
 from omium.errors import (
     AttemptFenced,

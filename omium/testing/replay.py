@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from omium.actors.attempt import StandIn
+from omium.actors.tool_calls import StandIn
 from omium.errors import AgentError, ModelUnreachable
 from omium.execution.records import CallKey
 from omium.llm.router import Router
@@ -103,7 +103,7 @@ async def replay(
 class Record:
     """The answers of a recording, each given once.
 
-    Implements ``actors.attempt.StandIns`` and ``serve.flight.Understudy``. The very same call is
+    Implements ``actors.tool_calls.StandIns`` and ``serve.flight.Understudy``. The very same call is
     preferred; where code has changed the steps, a call of the same agent with the same request
     will do, and for a model one of any agent.
     """

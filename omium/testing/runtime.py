@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from omium.actors.attempt import StandIns
 from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
@@ -22,6 +21,7 @@ from omium.actors.courier import WebhookSettings
 from omium.actors.link import Address
 from omium.actors.ordering import Order
 from omium.actors.shipper import ShippingSettings
+from omium.actors.tool_calls import StandIns
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
-from omium.actors.attempt import StandIns
+from omium.actors.tool_calls import StandIns
 from omium.actors.workforce import SupervisorSettings
 from omium.definitions import Workflow
 from omium.errors import Conflict, ExecutionError
