@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SCENARIOS = ("steps", "crash", "failover", "api", "outages", "streams", "savers", "sim", "mutants")
+SCENARIOS = (
+    "steps",
+    "crash",
+    "cancel",
+    "failover",
+    "api",
+    "outages",
+    "streams",
+    "savers",
+    "sim",
+    "mutants",
+)
 
 
 def main(argv: list[str]) -> int:

@@ -191,7 +191,10 @@ class Supervisor:
                 self._stop(worker, attempt, cancelled=cancelled)
 
     def _stop(self, worker: Employed, attempt: Attempt, *, cancelled: bool) -> None:
-        attempt.stop_by_s = self._clock.monotonic_s() + self._settings.stop_grace_s
+        now_s = self._clock.monotonic_s()
+        attempt.stop_by_s = now_s + self._settings.stop_grace_s
+        if cancelled:
+            attempt.cancel_by_s = now_s + self._settings.cancel_grace_s
         stop = m.Stop(
             execution_id=attempt.execution_id,
             agent=attempt.agent,
@@ -232,11 +235,11 @@ class Supervisor:
                 self._spawner.end(worker.hello.worker)
                 self._lose(worker, f"silent for {now_s - worker.heard_s:.0f} s")
                 continue
+            if worker.clings(now_s):
+                self._spawner.end(worker.hello.worker)
+                self._lose(worker, "it did not stop when told")
+                continue
             for attempt in list(worker.attempts.values()):
-                if attempt.stop_by_s is not None and now_s > attempt.stop_by_s:
-                    self._spawner.end(worker.hello.worker)
-                    self._lose(worker, "it did not stop when told")
-                    break
                 if attempt.stop_by_s is not None:
                     continue
                 if now_s - attempt.progress_s > attempt.timeout_s:

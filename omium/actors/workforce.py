@@ -39,6 +39,9 @@ class SupervisorSettings:
     ``gateway_url`` is where the gateway is or will be; empty where it is known only once the
     gateway says hello. Agents are leased while it is down: it comes back at the same address,
     and the hook in the workers waits for it.
+
+    Who was told to stop, and does not, is ended by force after ``stop_grace_s``; after
+    ``cancel_grace_s`` where all that it works on was cancelled, since of that nobody wants the end.
     """
 
     gateway_url: str = ""
@@ -47,6 +50,7 @@ class SupervisorSettings:
     reconnect_grace_s: float = 3.0
     start_timeout_s: float = 120.0
     stop_grace_s: float = 5.0
+    cancel_grace_s: float = 0.5
     warm: Mapping[str, int] = field(default_factory=dict[str, int])
     limits: Limits = field(default_factory=Limits)
 
@@ -54,7 +58,8 @@ class SupervisorSettings:
 @dataclass(kw_only=True)
 class Attempt:
     """An attempt that a worker was leased. ``progress_s`` is when its journal last grew;
-    ``stop_by_s`` when it must have stopped, once it was told to."""
+    ``stop_by_s`` when it must have stopped, once it was told to; ``cancel_by_s`` when, if its
+    worker does nothing else that is wanted."""
 
     execution_id: ExecutionId
     agent: AgentName
@@ -62,6 +67,7 @@ class Attempt:
     timeout_s: float
     progress_s: float
     stop_by_s: float | None = None
+    cancel_by_s: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -84,6 +90,16 @@ class Employed:
             attempt.progress_s += seconds
             if attempt.stop_by_s is not None:
                 attempt.stop_by_s += seconds
+            if attempt.cancel_by_s is not None:
+                attempt.cancel_by_s += seconds
+
+    def clings(self, now_s: float) -> bool:
+        """Whether it still works on what it should have stopped."""
+        attempts = self.attempts.values()
+        if any(a.stop_by_s is not None and now_s > a.stop_by_s for a in attempts):
+            return True
+        cancelled = [a.cancel_by_s is not None and now_s > a.cancel_by_s for a in attempts]
+        return bool(cancelled) and all(cancelled)
 
 
 class Roster:

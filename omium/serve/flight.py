@@ -138,7 +138,7 @@ class Pilot:
         except (OmiumError, AttemptFenced) as error:
             flight.crash(error)
         except asyncio.CancelledError:
-            flight.crash(Unavailable("the gateway is stopping"))
+            flight.crash(Unavailable("the call was given up"))
             raise
         except Exception as error:
             flight.crash(PlatformError(f"the gateway failed: {type(error).__name__}: {error}"))

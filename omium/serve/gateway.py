@@ -82,7 +82,7 @@ class Gateway:
             greeting=lambda: m.GatewayHello(url=self.url, pid=self._pid),
         )
         self._pilot = Pilot(self._link, router, blobs, understudy)
-        self._flights: dict[_FlightKey, Flight] = {}
+        self._flights: dict[_FlightKey, tuple[Flight, asyncio.Task[None]]] = {}
         self._waiting: dict[_AttemptKey, set[asyncio.Future[Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         config = uvicorn.Config(
@@ -205,6 +205,8 @@ class Gateway:
                 key = (message.execution_id, message.agent, message.epoch)
                 for task in self._waiting.get(key, ()):
                     task.cancel()
+                if message.cancelled:
+                    self._give_up(message.execution_id)
             case _:
                 raise ProtocolError(f"a gateway takes no {type(message).__name__}")
 
@@ -220,17 +222,25 @@ class Gateway:
         """The call under way that answers ``body``, begun now unless it was before."""
         key = _call_key(body, scope) if scope is not None else None
         name = (scope.execution_id, scope.agent, key) if scope is not None and key else None
-        flight = self._flights.get(name) if name is not None else None
-        if flight is None:
-            if len(self._tasks) >= FLIGHTS_MAX:
-                raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
-            flight = Flight(scope.epoch if scope is not None else 0)
-            if name is not None:
-                self._flights[name] = flight
-            task = asyncio.create_task(self._pilot.fly(flight, body, scope, key))
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._landed(done, name))
+        known = self._flights.get(name) if name is not None else None
+        if known is not None:
+            return known[0]
+        if len(self._tasks) >= FLIGHTS_MAX:
+            raise ModelUnreachable("omium", f"{FLIGHTS_MAX} calls are under way on this node")
+        flight = Flight(scope.epoch if scope is not None else 0)
+        task = asyncio.create_task(self._pilot.fly(flight, body, scope, key))
+        if name is not None:
+            self._flights[name] = flight, task
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._landed(done, name))
         return flight
+
+    def _give_up(self, execution_id: ExecutionId) -> None:
+        """Leave the calls of an execution that was cancelled: nobody will ask for the answers, and
+        a provider that is hung up on writes no more of them."""
+        for (of, _, _), (_, task) in self._flights.items():
+            if of == execution_id:
+                task.cancel()
 
     def _landed(self, task: asyncio.Task[None], name: _FlightKey | None) -> None:
         self._tasks.discard(task)

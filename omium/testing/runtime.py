@@ -37,7 +37,11 @@ from omium.types import WorkerId
 
 HOST = "127.0.0.1"
 QUICK = SupervisorSettings(
-    heartbeat_timeout_s=5.0, reconnect_grace_s=0.5, start_timeout_s=30.0, stop_grace_s=1.0
+    heartbeat_timeout_s=5.0,
+    reconnect_grace_s=0.5,
+    start_timeout_s=30.0,
+    stop_grace_s=1.0,
+    cancel_grace_s=1.0,
 )
 
 

@@ -40,7 +40,9 @@ from omium.types import Json
 TIMEOUT_S = 60.0
 SCRIPTED = "scripted"
 # Whoever stops a test in a debugger stops the heartbeats of its workers, too.
-_PATIENT = SupervisorSettings(heartbeat_timeout_s=3_600.0, reconnect_grace_s=0.5, stop_grace_s=1.0)
+_PATIENT = SupervisorSettings(
+    heartbeat_timeout_s=3_600.0, reconnect_grace_s=0.5, stop_grace_s=1.0, cancel_grace_s=1.0
+)
 
 
 def try_workflow(

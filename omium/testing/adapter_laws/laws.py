@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from omium.errors import ExecutionCancelled, ExecutionPaused
+from omium.execution.events import type_of
 from omium.testing.adapter_laws.bench import TOPIC, Bench, Life, events_of, indexes_of
 from omium.testing.adapter_laws.ledger import REFUSAL
 from omium.testing.adapter_laws.subject import AgentFields
@@ -228,6 +229,9 @@ async def a_cancelled_agent_stops(bench: Bench) -> None:
             raise AssertionError("a cancelled execution has a result")
         assert stage.provider.received == 1
         assert set(stage.runtime.spawner.workers) == workers, "its worker had to be killed"
+        assert stage.runtime.replica is not None
+        last = stage.runtime.replica.journal.entries(stage.execution_id)[-1].event
+        assert type_of(last) == "execution.cancelled", f"{type_of(last)} came after the end"
 
 
 # ---------------------------------------------------------------------- in common

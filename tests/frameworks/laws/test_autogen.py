@@ -10,6 +10,7 @@ from omium.frameworks.autogen import AutoGenAdapter
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
 from tests.frameworks.autogen_stage import AUTOGEN
 from tests.frameworks.killed import KILLED
+from tests.frameworks.laws.cancelled import CancelledInATool
 
 pytestmark = [*AUTOGEN, *KILLED]
 
@@ -18,7 +19,7 @@ def team(function: str) -> AgentFields:
     return {"entrypoint": f"tests.frameworks.laws.teams:{function}", "task": "Do it."}
 
 
-class TestAutoGen(AdapterLaws):
+class TestAutoGen(AdapterLaws, CancelledInATool):
     @pytest.fixture
     async def subject(self) -> Subject:
         # The first time takes seconds, which are no part of what a law waits for.

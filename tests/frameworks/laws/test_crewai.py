@@ -11,6 +11,7 @@ from omium.frameworks.crewai_quiet import import_quietly
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
 from tests.frameworks.crewai_stage import CREWAI, storage, task
 from tests.frameworks.killed import KILLED
+from tests.frameworks.laws.cancelled import CancelledInATool
 
 pytestmark = [*CREWAI, *KILLED]
 
@@ -25,7 +26,7 @@ def crew(*descriptions: str, **fields: object) -> AgentFields:
     }
 
 
-class TestCrewAI(AdapterLaws):
+class TestCrewAI(AdapterLaws, CancelledInATool):
     @pytest.fixture
     async def subject(self) -> Subject:
         # The first time takes seconds, which are no part of what a law waits for.

@@ -10,6 +10,7 @@ from omium.frameworks.langgraph import LangGraphAdapter
 from omium.testing.adapter_laws import AdapterLaws, AgentFields, Subject
 from tests.frameworks.killed import KILLED
 from tests.frameworks.langgraph_stage import LANGGRAPH
+from tests.frameworks.laws.cancelled import CancelledInATool
 
 pytestmark = [*LANGGRAPH, *KILLED]
 
@@ -18,7 +19,7 @@ def graph(function: str) -> AgentFields:
     return {"entrypoint": f"tests.frameworks.laws.graphs:{function}"}
 
 
-class TestLangGraph(AdapterLaws):
+class TestLangGraph(AdapterLaws, CancelledInATool):
     @pytest.fixture
     async def subject(self) -> Subject:
         # The first time takes seconds, which are no part of what a law waits for.
