@@ -9,6 +9,7 @@ SCENARIOS = (
     "steps",
     "crash",
     "cancel",
+    "paused",
     "failover",
     "api",
     "outages",
