@@ -6,14 +6,17 @@ back is switched off here, or refused.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from crewai import Agent, Crew, Process, Task
 from crewai.agents.tools_handler import ToolsHandler
 from crewai.flow.flow import Flow
+from crewai.utilities.constants import TRAINED_AGENTS_DATA_FILE
 
 from omium.definitions import Agent as AgentDefinition
 from omium.definitions import Member, strict
@@ -173,6 +176,7 @@ def made_by(session: Session, entrypoint: str) -> tuple[Any, dict[str, Json] | N
 
 def govern_crew(session: Session, places: Places, entrypoint: str, crew: Crew) -> None:
     """Put a user's crew under the journal. Raises ``EntrypointError``."""
+    _refuse_training(session, entrypoint)
     _refuse_shared(entrypoint, crew)
     _subject(session, places, entrypoint, crew)
 
@@ -232,6 +236,19 @@ def _refuse_shared(entrypoint: str, crew: Crew) -> None:
                     "make crew, agents and tasks anew in each call",
                 )
         _used.update({id(part): part for part in parts})
+
+
+def _refuse_training(session: Session, entrypoint: str) -> None:
+    """Refuse code that has a file of CrewAI's training beside it. CrewAI would unpickle it, and
+    here it does not: the crew would be asked to do something else, and nobody told why."""
+    for folder in (os.curdir, *session.assignment.import_paths):
+        if Path(folder, TRAINED_AGENTS_DATA_FILE).is_file():
+            raise EntrypointError(
+                entrypoint,
+                f"{TRAINED_AGENTS_DATA_FILE} lies in {folder!r}: it is a pickle, which is not "
+                "read here, since reading one runs whatever is in it; put what it suggests into "
+                "the backstories of the agents, and the file elsewhere",
+            )
 
 
 def _agents(crew: Crew) -> list[Any]:
@@ -295,6 +312,8 @@ _REFUSED = {
     "knowledge": f"{_NO_EMBEDDER}; give a tool for the search",
     "mcps": "calls of these tools are in no journal; give a tool that makes the call",
     "apps": "calls of these tools are in no journal; give a tool that makes the call",
+    "trained_agents_file": "it is a pickle, and reading one runs whatever is in it; put what it "
+    "suggests into the backstories of the agents",
     "a2a": "what other servers do for it is in no journal; give a tool that makes the call",
 }
 """Fields of crews and agents, and why they cannot be used."""

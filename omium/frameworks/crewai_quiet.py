@@ -43,7 +43,12 @@ def import_quietly(storage: Path) -> None:
             return
         storage.mkdir(parents=True, exist_ok=True)
         # CrewAI has no other way to be told. It reads some of these at every kickoff.
-        os.environ.update(_SILENT, CREWAI_STORAGE_DIR=str(storage))
+        os.environ.update(
+            _SILENT,
+            CREWAI_STORAGE_DIR=str(storage),
+            # Nothing is there. It would unpickle a file of that use from the working directory.
+            CREWAI_TRAINED_AGENTS_FILE=str(storage / "never-trained.pkl"),
+        )
         _keep_files_in(storage)
         with warnings.catch_warnings():
             # A lazily loaded package of CrewAI's has no place for its own submodule.

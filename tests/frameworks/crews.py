@@ -314,6 +314,17 @@ def with_memory() -> Crew:
     return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")], memory=True)
 
 
+def with_training() -> Crew:
+    agent = _agent()
+    tasks = [_task(agent, "only", "Say it.")]
+    return Crew(agents=[agent], tasks=tasks, trained_agents_file="trained.pkl")
+
+
+def untrained() -> Crew:
+    agent = _agent()
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
+
+
 def with_knowledge() -> Crew:
     agent = _agent(knowledge_sources=[StringKnowledgeSource(content="water is wet")])
     return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,7 @@ async def test_its_refusals_reach_the_provider_once(tmp_path: Path, point: Any) 
         ("wants_more", "it takes 'key'; it can be given inputs and outputs"),
         ("with_memory", "its crew has 'memory': what it remembers"),
         ("with_knowledge", "its agent 'clerk' has 'knowledge_sources': its texts are searched"),
+        ("with_training", "its crew has 'trained_agents_file': it is a pickle"),
         ("with_mcp", "its agent 'clerk' has 'mcps': calls of these tools"),
         ("missing", "has no 'missing'"),
         ("tests.frameworks.no_such:crew", "No module named"),
@@ -316,3 +318,32 @@ async def test_a_crew_that_two_executions_would_share_is_refused(
         with pytest.raises(ExecutionFailed, match="make crew, agents and tasks anew") as failed:
             await s.result(await s.submit(flow))
     assert failed.value.failure_kind == "entrypoint"
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+async def test_what_was_learned_in_training_is_never_unpickled(
+    tmp_path: Path, point: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "ran"
+    working = tmp_path / "working"
+    working.mkdir()
+    (working / "trained_agents_data.pkl").write_bytes(pickle.dumps(Trap(mark)))
+    monkeypatch.chdir(working)
+    async with crew_stage(tmp_path / "data", in_turn(Answer(content="mine"))) as s:
+        point(s)
+        with pytest.raises(ExecutionFailed, match="backstories of the agents") as failed:
+            await s.result(await s.submit(workflow(own_crew("untrained"))))
+        assert failed.value.failure_kind == "entrypoint"
+        assert s.provider.received == 0
+        # A definition says all there is, whatever lies where the process works.
+        assert await s.result(await s.submit(workflow(crew(task("Say."))))) == "mine"
+    assert not mark.exists()
