@@ -15,6 +15,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langchain_openai import ChatOpenAI
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -579,3 +580,34 @@ def remembering() -> Any:
 class Inner(TypedDict):
     seen: str
     count: int
+
+
+MODES = ("values", "updates", "messages", "custom", "debug")
+
+
+def streaming_inside() -> Any:
+    """A node that follows another graph in every mode there is, and keeps which of them said
+    anything. It is held when that has ended."""
+
+    async def ask(state: Said) -> dict[str, Any]:
+        get_stream_writer()({"asks": "once"})
+        answer = await model(streaming=True).ainvoke([HumanMessage("Say it.")])
+        return {"said": [str(answer.content)]}
+
+    inner = StateGraph(Said)
+    inner.add_node("ask", ask)
+    inner.add_edge(START, "ask")
+    child = inner.compile()
+
+    async def follow(state: Said) -> dict[str, Any]:
+        given: Any = {"said": [], "till": state["till"]}
+        heard = {mode async for mode, _ in child.astream(given, stream_mode=list(MODES))}
+        get_stream_writer()({"nobody": "listens"})
+        # The gate belongs to another loop.
+        await asyncio.to_thread(gate_of(state["till"]).hold, "followed")
+        return {"said": sorted(heard)}
+
+    builder = StateGraph(Said)
+    builder.add_node("follow", follow)
+    builder.add_edge(START, "follow")
+    return builder

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from omium.execution.events import StepCompleted
 from omium.testing.script import Answer
 from tests.actors.gates import gate
@@ -156,6 +158,32 @@ async def test_command_goto(tmp_path: Path) -> None:
             till.open()
             result: Any = await s.result(execution_id)
     assert result["said"] == ["decided", "right"]
+    assert s.provider.received == 1
+
+
+@pytest.mark.parametrize(
+    ("killed", "heard"),
+    [
+        (False, ["custom", "debug", "messages", "updates", "values"]),
+        # The other graph's node is not run again, and says nothing for the second time.
+        (True, ["debug", "values"]),
+    ],
+    ids=["whole", "killed"],
+)
+async def test_a_graph_may_follow_another_in_every_mode_of_streaming(
+    tmp_path: Path, killed: bool, heard: list[str]
+) -> None:
+    with gate() as till:
+        async with graph_stage(tmp_path, contents("once")) as s:
+            flow = workflow(graph("streaming_inside"), tools=[])
+            execution_id = await s.submit(flow, {"till": till.name})
+            await till.reached(1)
+            if killed:
+                s.kill()
+                await till.reached(2)
+            till.open()
+            result: Any = await s.result(execution_id)
+    assert result["said"] == heard
     assert s.provider.received == 1
 
 
