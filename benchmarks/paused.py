@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def _life(
                 _kill_all(process)
 
 
-def _line(lines: Any, kind: str) -> dict[str, Any]:
+def _line(lines: Iterable[str], kind: str) -> dict[str, Any]:
     """The next line of that type. Raises ``RuntimeError`` when the driver has ended."""
     for line in lines:
         if line.startswith("{") and json.loads(line)["type"] == kind:
