@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
 import openai
 
-from omium import AgentContext
+from omium import AgentContext, effect_key
 
 STEPS = 10
 STATE_BYTES = 1_024
+LARGE_STATE_WORDS = 10_000
 
 
 async def ten_steps(context: AgentContext) -> dict[str, Any]:
@@ -51,6 +53,47 @@ async def three_questions(context: AgentContext) -> list[str | None]:
             answers.append(whole.choices[0].message.content)
             await context.checkpoint(answers)
     return answers
+
+
+async def notes(context: AgentContext) -> list[str]:
+    """As many questions as ``inputs.steps`` that nobody else asks. Each answer is noted by the
+    tool ``note``; after each comes a checkpoint that is too large for the journal."""
+    model, inputs = context.model, context.inputs
+    state: Any = context.state or {"noted": []}
+    noted: list[Any] = list(state["noted"])
+    async with openai.AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+        while len(noted) < int(str(inputs["steps"])):
+            text = f"{inputs['number']}/{len(noted)}"
+            whole = await client.chat.completions.create(
+                model=model.model, messages=[{"role": "user", "content": text}]
+            )
+            answer = whole.choices[0].message.content or ""
+            noted.append(
+                await context.call_tool("note", path=inputs["log"], text=f"{text} {answer}")
+            )
+            await context.checkpoint({"noted": noted, "padding": f"{text} " * LARGE_STATE_WORDS})
+    return noted
+
+
+def note(path: str, text: str) -> str:
+    """Write down that it ran, in one append."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(log, f"{effect_key()} {text}\n".encode())
+    finally:
+        os.close(log)
+    return text
+
+
+async def last_question(context: AgentContext) -> dict[str, Any]:
+    """One question that nobody else asks; returns its answer beside what was handed over."""
+    model = context.model
+    async with openai.AsyncOpenAI(base_url=model.base_url, api_key=model.api_key) as client:
+        whole = await client.chat.completions.create(
+            model=model.model,
+            messages=[{"role": "user", "content": f"{context.inputs['number']}/last"}],
+        )
+    return {"answer": whole.choices[0].message.content, "given": context.outputs}
 
 
 async def ticking(context: AgentContext) -> dict[str, int]:

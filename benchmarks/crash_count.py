@@ -78,7 +78,7 @@ def count_calls(
                 repeated += done
                 retried += again
                 if event.key.kind == "llm":
-                    request = requests.setdefault(_digest(event), _Request())
+                    request = requests.setdefault(digest_of(event), _Request())
                     request.calls.add(key)
                     gone_ms = [*resumed_ms, *gateway_killed_ms]
                     lost = again and any(seen[key] <= at <= entry.at_ms for at in gone_ms)
@@ -122,7 +122,8 @@ def count_lost(entries: Iterable[Any], told: Iterable[dict[str, Any]]) -> int:
     return sum(kept.get(line["index"]) != line for line in told)
 
 
-def _digest(event: CallIntended) -> str:
+def digest_of(event: CallIntended) -> str:
+    """How the provider's log names the question that an LLM call asks."""
     body = event.request.inline
     if not isinstance(body, dict):
         raise TypeError(f"call {event.key.name!r} was to be small enough for the journal")

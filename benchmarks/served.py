@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import psutil
 ROOT = Path(__file__).parent.parent
 STOP_TIMEOUT_S = 90
 CALLS_NAME = "calls.jsonl"
+DATA_NAME = "data"
 REPLICA_TITLE = "ray::ServeReplica"
 CONTROLLER_TITLE = "ray::ServeController"
 COORDINATOR_TITLE = "ray::CoordinatorActor"
@@ -57,18 +58,32 @@ class Served:
                 return f"{name} ({process.pid})"
         raise RuntimeError(f"there is no {title}")
 
+    def kill_all(self) -> int:
+        """SIGKILL of the service and of all that it has started. How many processes that were."""
+        root = psutil.Process(self.process.pid)
+        victims = [root, *root.children(recursive=True)]
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        psutil.wait_procs(victims[1:], timeout=STOP_TIMEOUT_S)
+        return len(victims)
+
 
 @contextmanager
 def scripted_provider(
-    folder: Path, script: dict[str, Any] = SCRIPT, *, log: Path | None = None
+    folder: Path,
+    script: dict[str, Any] = SCRIPT,
+    *,
+    log: Path | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[str]:
     """The scripted provider in a process of its own, which writes what reaches it into ``log``;
-    its base URL."""
+    its base URL. ``prefix`` are the words of a command that runs it elsewhere."""
     path = folder / "script.json"
     path.write_text(json.dumps(script))
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "omium.testing.scripted", "--script", str(path)),
+            *(*prefix, sys.executable, "-m", "omium.testing.scripted", "--script", str(path)),
             *("--port", "0"),
             *(("--log", str(log)) if log is not None else ()),
         ],
@@ -76,7 +91,8 @@ def scripted_provider(
     )
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
+        with process.stdout as told:
+            yield told.readline().decode().strip()
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -94,37 +110,53 @@ def service(
     folder = Path(tempfile.mkdtemp(prefix="omium-bench-"))
     try:
         log = folder / CALLS_NAME if records else None
-        with scripted_provider(folder, script, log=log) as base_url:
-            environment = {
-                **os.environ,
-                "OMIUM_DATA_DIR": str(folder / "data"),
-                "OPENAI_BASE_URL": base_url,
-                "OPENAI_API_KEY": "scripted",
-                "XDG_CONFIG_HOME": str(folder / "config"),
-                **{f"OMIUM_{name}": value for name, value in settings.items()},
-            }
-            with (folder / "service.err").open("wb") as errors:
-                process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "omium", "up", "--port", "0", "--json"),
-                        *("--app-dir", str(ROOT)),
-                    ],
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                )
-            try:
-                assert process.stdout is not None
-                line = process.stdout.readline()
-                if not line:
-                    raise RuntimeError((folder / "service.err").read_text()[-2_000:])
-                address = json.loads(line)["address"]
-                stored = json.loads((folder / "config" / "omium" / "credentials.json").read_text())
-                yield Served(
-                    address=address, api_key=stored[address], process=process, folder=folder
-                )
-            finally:
-                process.terminate()
-                process.wait(timeout=STOP_TIMEOUT_S)
+        with (
+            scripted_provider(folder, script, log=log) as base_url,
+            started(folder, environment_in(folder, base_url, **settings)) as served,
+        ):
+            yield served
     finally:
         shutil.rmtree(folder)
+
+
+def environment_in(folder: Path, base_url: str, **settings: str) -> dict[str, str]:
+    """The environment of whatever belongs to a service in ``folder`` that asks ``base_url``."""
+    return {
+        **os.environ,
+        "OMIUM_DATA_DIR": str(folder / DATA_NAME),
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_KEY": "scripted",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        **{f"OMIUM_{name}": value for name, value in settings.items()},
+    }
+
+
+@contextmanager
+def started(folder: Path, environment: dict[str, str]) -> Iterator[Served]:
+    """One life of ``omium up`` in that environment, ended afterwards if it has not been before.
+
+    Raises ``RuntimeError`` with the end of what it said where it does not come up.
+    """
+    with (folder / "service.err").open("wb") as errors:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "omium", "up", "--port", "0", "--json"),
+                *("--app-dir", str(ROOT)),
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        assert process.stdout is not None
+        with process.stdout as told:
+            line = told.readline()
+            if b'"address"' not in line:
+                said = (folder / "service.err").read_text()[-2_000:]
+                raise RuntimeError(f"{line.decode()}{said}")
+            address = json.loads(line)["address"]
+            stored = json.loads((folder / "config" / "omium" / "credentials.json").read_text())
+            yield Served(address=address, api_key=stored[address], process=process, folder=folder)
+    finally:
+        process.terminate()
+        process.wait(timeout=STOP_TIMEOUT_S)

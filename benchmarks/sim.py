@@ -73,6 +73,7 @@ def _many(first: int, count: int, processes: int) -> tuple[dict[str, Any], int]:
     started = told = time.perf_counter()
     totals: Counter[str] = Counter()
     faults: Counter[str] = Counter()
+    handoffs: Counter[str] = Counter()
     failed = 0
     last = first + count
     with ProcessPoolExecutor(processes) as pool:
@@ -87,6 +88,7 @@ def _many(first: int, count: int, processes: int) -> tuple[dict[str, Any], int]:
                 totals["terms"] += report.terms
                 totals["simulated_s"] += report.simulated_us // 1_000_000
                 faults += report.faults
+                handoffs += report.handoffs
             for seed, detail in failures:
                 failed += 1
                 if failed <= FAILURES_SHOWN:
@@ -111,6 +113,7 @@ def _many(first: int, count: int, processes: int) -> tuple[dict[str, Any], int]:
         "failed": failed,
         "wall_s": round(taken_s, 1),
         "seeds_per_s": round(totals["seeds"] / taken_s, 1),
+        "handoffs": dict(handoffs.most_common()),
         "faults": dict(faults.most_common()),
     }
     return figures, failed

@@ -18,9 +18,11 @@ from typing import Any
 from benchmarks.agents import STEPS
 from benchmarks.machine import describe, fdatasync_ms, percentile
 from omium.actors.client import Client
+from omium.actors.shards.placement import shard_of
 from omium.config import load_settings
 from omium.definitions import Workflow, workflow_from
 from omium.runtime.runtime import Runtime
+from omium.types import ExecutionId
 
 WORKFLOW = {
     "name": "ten-steps",
@@ -37,28 +39,36 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of load at each concurrency")
     parser.add_argument("--serial", type=int, default=100, help="executions one after the other")
     parser.add_argument("--replicas", type=int, default=1, help="coordinators: 1, 3 or 5")
+    parser.add_argument("--shards", type=int, default=1, help="groups of so many coordinators")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="omium-bench-", dir=options.folder) as folder:
         figures = asyncio.run(
-            _measure(Path(folder), options.seconds, options.serial, options.replicas)
+            _measure(
+                Path(folder), options.seconds, options.serial, options.replicas, options.shards
+            )
         )
     print(json.dumps(figures))
 
 
-async def _measure(folder: Path, seconds: float, serial: int, replicas: int) -> dict[str, Any]:
+async def _measure(
+    folder: Path, seconds: float, serial: int, replicas: int, shards: int
+) -> dict[str, Any]:
     settings = load_settings(
         {
             "data_dir": folder / "data",
             "coordinators": replicas,
+            "shards": shards,
             "pool": {"capacity": 128, "spare": 0},
         }
     )
     workflow = workflow_from(WORKFLOW)
     figures: dict[str, Any] = {"benchmark": "steps", **describe(), "replicas": replicas}
+    figures["shards"] = shards
     async with Runtime(settings, warm={"python": 1}) as runtime:
         client = runtime.client
-        await _one(client, workflow)
+        for shard in range(shards):
+            await _one(client, workflow, _id_in(client, shard, shards))
         step_ms: list[float] = []
         floor_ms = fdatasync_ms(folder)
         for _ in range(serial):
@@ -79,9 +89,18 @@ async def _measure(folder: Path, seconds: float, serial: int, replicas: int) -> 
     return figures
 
 
-async def _one(client: Client, workflow: Workflow) -> list[float]:
+def _id_in(client: Client, shard: int, shards: int) -> ExecutionId:
+    """A new id whose execution is in that shard."""
+    while shard_of(drawn := client.new_execution_id(), shards) != shard:
+        pass
+    return drawn
+
+
+async def _one(
+    client: Client, workflow: Workflow, chosen: ExecutionId | None = None
+) -> list[float]:
     """Run one execution to its end; what each of its steps took, in ms."""
-    execution_id = await client.submit(workflow, {}, import_paths=(ROOT,))
+    execution_id = await client.submit(workflow, {}, import_paths=(ROOT,), execution_id=chosen)
     result: Any = await client.result(execution_id, timeout_s=120)
     return result["step_ms"]
 

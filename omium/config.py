@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import (
@@ -87,13 +87,17 @@ class RaySettings(BaseModel):
 
 
 class PoolSettings(BaseModel):
-    """``[pool]``: workers. ``spare`` unbound ones are kept ready beside those at work."""
+    """``[pool]``: workers. ``spare`` unbound ones are kept ready beside those at work. Of those
+    that serve an agent and wait for more of it, ``idle_max`` are kept (default: all that there
+    is room for)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spare: Annotated[int, Field(ge=0, le=16)] = 1
     workers_max: Annotated[int, Field(ge=1, le=1_024)] = 16
+    idle_max: Annotated[int, Field(ge=0, le=1_024)] | None = None
     capacity: Annotated[int, Field(ge=1, le=256)] = 8
+    handoffs_waiting_max: Annotated[int, Field(ge=1, le=100_000)] = 64
     heartbeat_timeout_s: Annotated[float, Field(gt=1, le=600)] = 15.0
     start_timeout_s: Annotated[float, Field(gt=1, le=3_600)] = 180.0
 
@@ -105,6 +109,7 @@ class ServiceSettings(BaseModel):
     working directory) is where definitions that come over HTTP may name code, beside the
     ``modules`` listed here. When the service stops, running steps have ``grace_s`` seconds to
     finish. ``warm`` are the frameworks of which ``pool.spare`` workers are kept ready.
+    ``upload_tenants`` may bring code of their own, which runs as the service's user.
     ``webhook_hosts`` are what tenants' webhooks may reach beside public hosts by https: names,
     ``*.name``, addresses and networks. They may be reached by http as well.
     """
@@ -118,6 +123,7 @@ class ServiceSettings(BaseModel):
     modules: tuple[str, ...] = ()
     grace_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
     warm: tuple[str, ...] = ("python",)
+    upload_tenants: tuple[str, ...] = ()
     webhook_hosts: tuple[str, ...] = ()
 
     @field_validator("app_dir")
@@ -159,6 +165,10 @@ class Settings(BaseSettings):
     """How many coordinators hold the journal: 1, 3 or 5. More than half of them must be alive, and
     what is acknowledged is on the disks of more than half."""
 
+    shards: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many groups of coordinators share out the executions. Fixed with the first start on a
+    data directory."""
+
     blobs_url: str | None = None
     """Where large state goes: a directory or ``s3://bucket/prefix``. Default: in the data
     directory."""
@@ -166,6 +176,12 @@ class Settings(BaseSettings):
     archive_url: str | None = None
     """Where a service ships what it commits: a directory, ``s3://bucket/prefix``, or ``off``.
     Default: where the blobs are, if that is S3."""
+
+    archive_keep: Annotated[int, Field(ge=1, le=1_000)] = 2
+    """How many copies of the database an archive keeps of a replica: how far back one can go."""
+
+    durability: Literal["disk", "object_store"] = "disk"
+    """What an acknowledgement waits for: the disks of the coordinators, or the archive as well."""
 
     model: str | None = None
     """The model for agents that name none."""

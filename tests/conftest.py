@@ -32,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start something large share one process: one Ray, one S3 server at a time."""
     for item in items:
+        if item.get_closest_marker("ray") and item.get_closest_marker("xdist_group"):
+            raise pytest.UsageError(f"{item.nodeid}: two Rays at once are too much for a machine")
         for name in ("ray", "s3"):
             if item.get_closest_marker(name) and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(name))

@@ -3,8 +3,9 @@
     python -m benchmarks mutants                     all of them, as a table
     python -m benchmarks mutants vote_not_persisted  some of them
 
-``catalogue`` says what is broken and what has to notice, ``plant`` breaks it in a process of its
-own, ``child`` runs what has to notice there. The product has no branches for this.
+``catalogue`` says what is broken and what has to notice, from ``consensus``, ``writes``,
+``execution`` and ``handoffs``; ``plant`` breaks it in a process of its own, ``child`` runs what has
+to notice there. The product has no branches for this.
 """
 
 from __future__ import annotations

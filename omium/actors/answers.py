@@ -6,12 +6,13 @@ Pure: a state and a message in, an event out. ``Desk`` appends it.
 from __future__ import annotations
 
 from omium.actors import messages as m
-from omium.definitions import value_problems
+from omium.definitions import value_problems, workflow_from_data
 from omium.errors import AnswerError, Conflict, InputError
-from omium.execution.events import CallDecided
+from omium.execution.events import CallDecided, HandoffDecided
+from omium.execution.handoffs import HANDOFF_REJECTED, not_taken, run_again
 from omium.execution.people import DECISIONS, kind_of, waiting_for
 from omium.execution.records import Payload
-from omium.execution.state import AgentState, CallState, ExecutionState
+from omium.execution.state import AgentState, CallState, ExecutionState, HandoffState
 from omium.types import AgentName
 
 _HOW = {
@@ -22,14 +23,17 @@ _HOW = {
 }
 
 
-def decision_of(state: ExecutionState, message: m.Resume) -> CallDecided | None:
+def decision_of(state: ExecutionState, message: m.Resume) -> CallDecided | HandoffDecided | None:
     """What a request to go on decides; None where there is nothing to decide.
 
-    It is about the call that the request names, else about the one that the execution is paused
-    for, else about the first thing that is asked. Raises ``Conflict`` where a decision is
-    missing or is waited for by nothing, ``InputError`` for one that says too little or too
-    much, and ``AnswerError`` for an answer that does not fit.
+    It is about the call that the request names, else about the handoff or the call that the
+    execution is paused for, else about the first thing that is asked. Raises ``Conflict`` where a
+    decision is missing or is waited for by nothing, ``InputError`` for one that says too little
+    or too much, and ``AnswerError`` for an answer that does not fit.
     """
+    handoff = _handoff_in_question(state) if not message.call else None
+    if handoff is not None:
+        return _about_handoff(state, handoff, message)
     found = _call_in_question(state, message.call)
     if found is None:
         if message.call:
@@ -58,6 +62,56 @@ def decision_of(state: ExecutionState, message: m.Resume) -> CallDecided | None:
         response=message.answer,
         by=message.by or ("somebody" if kind == "approval" else ""),
         reason=message.reason,
+    )
+
+
+def _handoff_in_question(state: ExecutionState) -> HandoffState | None:
+    """The rejected handoff for which the execution is paused, or by which it failed."""
+    paused = state.pause is not None and state.pause.reason == HANDOFF_REJECTED
+    failed = state.failure is not None and state.failure.kind == HANDOFF_REJECTED
+    return next(not_taken(state), None) if paused or failed else None
+
+
+def _about_handoff(
+    state: ExecutionState, handoff: HandoffState, message: m.Resume
+) -> HandoffDecided:
+    """What is decided about a rejected handoff. To resume what failed by it is to try it again."""
+    decision = message.decision or ("retry" if state.status == "failed" else None)
+    what = f"a decision about handoff {handoff.name!r}"
+    if decision is None or decision == "deny":
+        given = f", not {decision!r}" if decision is not None else ""
+        raise Conflict(
+            f"{state.id} waits for {what}: --decide retry, answer, approve or fail{given}"
+        )
+    if (decision == "answer") != (message.answer is not None):
+        raise InputError("an answer goes with the decision 'answer', and only with it")
+    if message.answer is not None:
+        schema = workflow_from_data(state.definition.inline).agent(handoff.to).input
+        problems = value_problems(schema, message.answer.inline) if schema is not None else ()
+        if problems:
+            raise AnswerError(handoff.index, problems)
+    return HandoffDecided(
+        agent=handoff.to,
+        handoff=handoff.name,
+        decision=decision,
+        agents=run_again(state, handoff) if decision == "retry" else (),
+        output=message.answer,
+        by=message.by or "somebody",
+        reason=message.reason,
+    )
+
+
+def handoff_view(handoff: HandoffState) -> m.HandoffView:
+    """What is shown of a handoff."""
+    return m.HandoffView(
+        handoff=handoff.name,
+        source=handoff.source,
+        to=handoff.to,
+        status=handoff.status,
+        index=handoff.index,
+        offered_ms=handoff.offered_ms,
+        reasons=handoff.reasons,
+        votes=handoff.votes,
     )
 
 

@@ -11,17 +11,26 @@ from msgspec.structs import replace
 
 from omium.actors import asking
 from omium.actors import messages as m
+from omium.actors.host import given_to
+from omium.actors.hosting import Hosting, OpenHost
 from omium.actors.link import Link
 from omium.actors.payloads import Blobs, as_json, payload_of, value_of
 from omium.actors.tool_calls import Permit, Recorded, StandIns, ToolCalls
-from omium.errors import Asked, AttemptFenced, Control, PlatformError
+from omium.errors import (
+    Asked,
+    AttemptFenced,
+    ConfigError,
+    Control,
+    PlatformError,
+    Suspended,
+)
 from omium.execution.calls import step_of_round
 from omium.execution.events import Event, StepCompleted, StepStarted
 from omium.execution.machine import Refusal
 from omium.execution.records import Payload, Question, Writer
 from omium.frameworks.effect import effect
 from omium.frameworks.hook import CallSite
-from omium.frameworks.protocol import Assignment, BlockingToolRun, ToolRun
+from omium.frameworks.protocol import Answering, Assignment, BlockingToolRun, Host, ToolRun
 from omium.frameworks.scope import Place
 from omium.types import Json, TenantId
 
@@ -42,12 +51,15 @@ class AttemptSession:
         link: Link,
         blobs: Blobs,
         stand_ins: StandIns | None = None,
+        hosting: Hosting | None = None,
     ) -> None:
         self.assignment = assignment
         self.site = site
         self.tenant = tenant
         self._link = link
         self._blobs = blobs
+        self._hosting = hosting
+        self._hosts: list[OpenHost] = []
         self._sequence = 0
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -115,6 +127,24 @@ class AttemptSession:
 
     def _of_round(self, step: str) -> str:
         return step_of_round(step, self.assignment.round)
+
+    # ------------------------------------------------------------------ hosts
+
+    async def open_host(self, guest: str, part: str, answering: Answering) -> Host:
+        if self._hosting is None:
+            raise ConfigError("this worker starts no processes for parts of its agents")
+
+        def given(host: str) -> Json:
+            return given_to(self.assignment, self.site, guest, part, host)
+
+        host = await self._hosting.open(given, answering)
+        self._hosts.append(host)
+        return host
+
+    async def end_hosts(self) -> None:
+        """The attempt is over, and so are the processes of its parts."""
+        for host in self._hosts:
+            await host.end()
 
     # ------------------------------------------------------------------ calls
 
@@ -190,17 +220,21 @@ class BlockingAttemptSession:
             with session.site.at(place):
                 return await session.tools.begin(name, arguments, idempotent=idempotent)
 
-        begun = self._wait(begin())
-        if isinstance(begun, Recorded):
-            return begun.result
-        started_s = self._loop.time()
+        # Already while it begins: an intent that is committed is of a tool that is made to run.
         with session.tools.at_work():
+            begun = self._wait(begin())
+            if isinstance(begun, Recorded):
+                return begun.result
+            started_s = self._loop.time()
             try:
                 if begun.stand_in is not None:
                     result = begun.stand_in()
                 else:
                     with effect(begun.effect_key, begun.call):
                         result = run(begun.arguments)
+            except Suspended:
+                self._wait(session.tools.suspended(begun.call))
+                raise
             except (Exception, SystemExit) as error:
                 raise self._wait(session.tools.failed(name, begun.call, error)) from error
             return self._wait(session.tools.completed(name, begun.call, result, started_s))

@@ -28,6 +28,7 @@ from omium.actors.transport import (
     Answer,
     Codec,
     Connection,
+    ErrorReply,
     answer_later,
     error_reply,
     serve,
@@ -35,7 +36,7 @@ from omium.actors.transport import (
 )
 from omium.actors.workforce import Spawner, SupervisorSettings
 from omium.clock import Clock
-from omium.errors import NotFound, OmiumError, ProtocolError
+from omium.errors import CorruptRecord, NotFound, OmiumError, ProtocolError
 from omium.execution.calls import Replay, Run, decide_call
 from omium.execution.events import (
     AgentCompleted,
@@ -48,6 +49,9 @@ from omium.execution.events import (
     Created,
     Entry,
     Failed,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
     Paused,
     Resumed,
     RoundStarted,
@@ -82,6 +86,20 @@ _AS_IT_IS_NOW = (
 """What may be answered from the state alone, and so only from one that is known to be the newest.
 The rest ends in a commit, or is answered with a fact that stays one."""
 
+_TELLS_NO_CLIENT = (
+    m.AppendEvents,
+    m.EndCall,
+    m.AttemptOver,
+    m.WorkerHello,
+    m.GatewayHello,
+    m.Heartbeat,
+    m.Deltas,
+    m.GetRuntime,
+    m.Drain,
+    m.StopRuntime,
+)
+"""What is answered at once, though the archive is to have first what clients are told."""
+
 _STOPPED = ("completed", "failed", "cancelled", "paused")
 
 
@@ -113,6 +131,7 @@ class Coordinator:
             observer=observer,
         )
         settings = settings or SupervisorSettings()
+        self._spawner = spawner
         self._supervisor = Supervisor(replica, self._committer, clock, spawner, settings)
         self._courier = Courier(replica, self._committer, clock, webhooks or WebhookSettings())
         self._desk = Desk(replica, self._committer, self._courier, settings.awake_from_ms)
@@ -138,6 +157,7 @@ class Coordinator:
             m.Signal: lambda _, message, answer: self._desk.signal(message, answer),
             m.Resume: lambda _, message, answer: self._desk.resume(message, answer),
             m.FindRequest: lambda _, message, answer: self._desk.find_request(message, answer),
+            m.ClaimRequest: lambda _, message, answer: self._desk.claim(message, answer),
             m.GetExecution: lambda _, message, answer: answer(self._desk.view(message)),
             m.ListExecutions: lambda _, message, answer: answer(self._desk.executions(message)),
             m.CountExecutions: lambda _, message, answer: answer(self._desk.counts(message)),
@@ -150,9 +170,7 @@ class Coordinator:
             m.ReadJournal: lambda _, message, answer: answer_later(
                 lambda: self._readers.read(message), answer, self._tasks
             ),
-            m.Drain: lambda _, message, answer: answer_later(
-                lambda: self._drain(message), answer, self._tasks
-            ),
+            m.Drain: self._drain,
             m.StopRuntime: self._stop_runtime,
         }
 
@@ -209,7 +227,15 @@ class Coordinator:
             await asyncio.sleep(TICK_S)
             self.tick(loop.time() - due_s)
 
-    def _handle(self, connection: Connection, message: Any, answer: Answer) -> None:
+    def _handle(self, connection: Connection, message: Any, given: Answer) -> None:
+        told = self._after_shipping(message, given)
+
+        def answer(reply: Any) -> None:
+            if isinstance(reply, ErrorReply) and reply.kind == CorruptRecord.kind:
+                self._order.distrust(CorruptRecord(*reply.args), lambda: told(reply))
+            else:
+                told(reply)
+
         def confirmed(error: OmiumError | None) -> None:
             if error is None:
                 self._dispatch(connection, message, answer)
@@ -220,6 +246,20 @@ class Coordinator:
             self._order.confirm(confirmed)
         else:
             self._dispatch(connection, message, answer)
+
+    def _after_shipping(self, message: Any, answer: Answer) -> Answer:
+        """``answer``, or one that is held until the archive has what it tells of."""
+        shipper = self._shipper
+        if shipper is None or not shipper.first or isinstance(message, _TELLS_NO_CLIENT):
+            return answer
+        # An agent waits for as long as it takes, before what cannot be done twice.
+        to_agent = isinstance(message, m.BeginCall)
+        if to_agent and message.idempotent:
+            return answer
+        return lambda reply: shipper.hold(
+            lambda error: answer(reply if error is None else error_reply(error)),
+            limited=not to_agent,
+        )
 
     def _dispatch(self, connection: Connection, message: Any, answer: Answer) -> None:
         handler = self._handlers.get(type(message))
@@ -248,11 +288,12 @@ class Coordinator:
     def _react(self, entries: tuple[Entry, ...]) -> None:
         """Do what follows from entries that were just committed."""
         execution_id = entries[0].execution_id
-        self._readers.committed(execution_id)
         state = self._replica.state(execution_id)
+        stopped = state is not None and state.status in _STOPPED
+        self._readers.committed(execution_id, stopped=stopped)
         if state is None:
             return
-        if state.status in _STOPPED and not self._replica.outbox.is_empty:
+        if stopped and not self._replica.outbox.is_empty:
             self._courier.wake()
         self._supervisor.noted(state, entries[-1].epoch)
         if state.status in ("completed", "failed", "cancelled"):
@@ -263,12 +304,19 @@ class Coordinator:
         decides = False
         for entry in entries:
             match entry.event:
-                case AgentCompleted() | AgentSkipped() | RoundStarted() | Resumed():
+                case (
+                    AgentCompleted()
+                    | AgentSkipped()
+                    | RoundStarted()
+                    | HandoffRejected()
+                    | HandoffDecided()
+                    | Resumed()
+                ):
                     decides = True
                     self._supervisor.schedule()
                 case StepCompleted():
                     self._supervisor.step_completed(execution_id, entry.event.agent)
-                case Created() | AttemptEnded() | CallDecided() | Signalled():
+                case Created() | AttemptEnded() | CallDecided() | HandoffOffered() | Signalled():
                     self._supervisor.schedule()
                 case Cancelled():
                     self._supervisor.stop_attempts(execution_id, cancelled=True)
@@ -367,8 +415,12 @@ class Coordinator:
 
     # ------------------------------------------------------------------ from clients
 
-    async def _drain(self, message: m.Drain) -> m.Drained:
+    def _drain(self, _: Connection, message: m.Drain, answer: Answer) -> None:
+        # At once: what is read behind this must find it so.
         self._supervisor.drain()
+        answer_later(lambda: self._drained(message), answer, self._tasks)
+
+    async def _drained(self, message: m.Drain) -> m.Drained:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(message.grace_s):
                 await self._supervisor.drained.wait()
@@ -378,7 +430,11 @@ class Coordinator:
 
     def _stop_runtime(self, _: Connection, __: m.StopRuntime, answer: Answer) -> None:
         self._supervisor.shut_down()
-        answer(m.Done())
+        answer_later(self._ended_workers, answer, self._tasks)
+
+    async def _ended_workers(self) -> m.Done:
+        await self._spawner.settled()
+        return m.Done()
 
 
 def _is_open(agent: AgentState, message: m.BeginCall) -> bool:

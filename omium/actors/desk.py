@@ -10,10 +10,17 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from omium.actors import messages as m
-from omium.actors.answers import decision_of, question_view, waits_for_more, waits_for_signal
+from omium.actors.answers import (
+    decision_of,
+    handoff_view,
+    question_view,
+    waits_for_more,
+    waits_for_signal,
+)
 from omium.actors.committer import Committer
 from omium.actors.courier import Courier
 from omium.actors.ordering import CommitResult
+from omium.actors.plan import plan_of
 from omium.actors.transport import Answer, error_reply
 from omium.definitions import (
     KNOWN_FRAMEWORKS,
@@ -23,8 +30,9 @@ from omium.definitions import (
     workflow_from_data,
 )
 from omium.errors import Conflict, InputError, NotFound, OmiumError, RequestConflict
-from omium.execution.commands import WriteRecord
+from omium.execution.commands import ClaimRequest, WriteRecord
 from omium.execution.events import (
+    CallDecided,
     Cancelled,
     Entry,
     Event,
@@ -43,7 +51,7 @@ from omium.execution.fork import (
 from omium.execution.machine import Refusal
 from omium.execution.routing import is_at_end
 from omium.execution.state import ExecutionState
-from omium.storage.catalog import RecordWritten
+from omium.storage.catalog import RecordWritten, RequestClaimed
 from omium.storage.replica import Replica, Written, row_of
 from omium.types import ExecutionId, TenantId
 
@@ -132,6 +140,7 @@ class Desk:
                 for name in changed_outputs
             },
             code=message.code,
+            plan=plan_of(workflow) if changes_definition else None,
         )
         self._committer.own(
             message.execution_id,
@@ -186,7 +195,8 @@ class Desk:
         decided = decision_of(state, message)
         events: list[Event] = [] if decided is None else [decided]
         is_awake = at_work and state.awake_ms >= self._awake_from_ms
-        if not is_awake and not (decided is not None and waits_for_more(state, decided.call)):
+        answered = decided.call if isinstance(decided, CallDecided) else 0
+        if not is_awake and not (answered and waits_for_more(state, answered)):
             events.append(Resumed(by=message.by))
         self._own(message, *events, answer=answer)
 
@@ -200,6 +210,13 @@ class Desk:
             expect=message.expect,
             delete=message.delete,
             request=message.request,
+        )
+        self._committer.submit(command, _answering(answer))
+
+    def claim(self, message: m.ClaimRequest, answer: Answer) -> None:
+        """Remember what a request concerns that another shard carries out."""
+        command = ClaimRequest(
+            tenant=message.tenant, request=message.request, execution=message.execution_id
         )
         self._committer.submit(command, _answering(answer))
 
@@ -310,6 +327,7 @@ def view_of(state: ExecutionState) -> m.ExecutionView:
         pause_reason=state.pause.reason if state.pause is not None else "",
         pause_call=state.pause.call if state.pause is not None else 0,
         questions=tuple(question_view(agent.name, call) for agent, call in state.questions),
+        handoffs=tuple(handoff_view(one) for one in state.handoffs.values()),
     )
 
 
@@ -321,6 +339,8 @@ def answer_of(result: CommitResult) -> Any:
         return m.Appended(index=result.last_index)
     if isinstance(result, RecordWritten):
         return m.RecordPut(version=result.version)
+    if isinstance(result, RequestClaimed):
+        return m.Appended(index=0, execution_id=result.execution_id)
     if result.code == "duplicate":
         return m.Appended(index=0)
     if result.code == "repeated":

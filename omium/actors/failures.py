@@ -27,13 +27,7 @@ def failure_of(
     itself counts first: an Omium error anywhere in the chain of causes, a gateway that went
     away, the last failure that the gateway reported (``model_error``).
     """
-    known = next((e for e in _chain(error) if isinstance(e, OmiumError)), None)
-    if known is None and gateway_lost:
-        known = rebuilt("unavailable", [f"the gateway went away: {error}"])
-    if known is None and model_error is not None:
-        known = rebuilt(*model_error)
-    if known is None:
-        known = AgentError(f"{type(error).__name__}: {error}")
+    known = known_in(error, model_error=model_error, gateway_lost=gateway_lost)
     return Failure(
         kind=known.kind,
         message=str(known)[:MESSAGE_CHARS_MAX],
@@ -43,6 +37,19 @@ def failure_of(
         retryable=known.exit_code not in (2, 3),
         traceback="".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:],
     )
+
+
+def known_in(
+    error: BaseException, *, model_error: tuple[str, list[Any]] | None, gateway_lost: bool
+) -> OmiumError:
+    """The error of Omium's that ``error`` comes down to; an ``AgentError`` where it is of the
+    user's code."""
+    known = next((e for e in _chain(error) if isinstance(e, OmiumError)), None)
+    if known is None and gateway_lost:
+        known = rebuilt("unavailable", [f"the gateway went away: {error}"])
+    if known is None and model_error is not None:
+        known = rebuilt(*model_error)
+    return known or AgentError(f"{type(error).__name__}: {error}")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -14,11 +14,22 @@ from omium.actors.awake import Awake
 from omium.actors.committer import Committer
 from omium.actors.endings import Endings
 from omium.actors.ordering import CommitResult
-from omium.actors.supervision import Assign, Retire, Start, Want, binding_of, plan
+from omium.actors.receiving import offer_of
+from omium.actors.returning import Returning
+from omium.actors.supervision import (
+    Assign,
+    Retire,
+    Start,
+    Want,
+    binding_of,
+    not_held_back,
+    plan,
+)
 from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
 from omium.clock import Clock
 from omium.errors import ProtocolError
 from omium.execution.events import AttemptStarted
+from omium.execution.handoffs import rejections, to_accept
 from omium.execution.records import AttemptCause, Failure
 from omium.execution.routing import ready_agents, seen
 from omium.execution.state import AgentState, ExecutionState
@@ -34,7 +45,8 @@ START_FAILURES_MAX = 3
 
 class Leasing:
     """Leases the agents that are ready. Nothing is leased before ``from_s`` on the monotonic
-    clock, nor while there is no ``gateway_url``."""
+    clock, nor while there is no ``gateway_url``; nobody is started in the place of somebody who
+    may still come back."""
 
     def __init__(
         self,
@@ -42,6 +54,7 @@ class Leasing:
         awake: Awake,
         committer: Committer,
         endings: Endings,
+        returning: Returning,
         *,
         clock: Clock,
         spawner: Spawner,
@@ -51,6 +64,7 @@ class Leasing:
         self._awake = awake
         self._committer = committer
         self._endings = endings
+        self._returning = returning
         self._clock = clock
         self._spawner = spawner
         self._settings = settings
@@ -94,17 +108,27 @@ class Leasing:
                 agent=agent,
                 framework=self._awake.agent(state, agent).framework,
                 binding=binding_of(state.tenant, state.digest, state.code, agent),
+                receivers=tuple(
+                    binding_of(state.tenant, state.digest, state.code, other.name)
+                    for other in state.agents.values()
+                    if agent in other.upstream
+                ),
             )
             for state in self._awake
             for agent in ready_agents(state)
             if (state.id, agent) not in self._under_way
         ]
         facts, starting = self._roster.facts, self._roster.starting_by_framework
+        wants = not_held_back(wants, self._settings.handoffs_waiting_max)
         wants = [want for want in wants if not self._refuse_start(want)]
+        awaited = self._returning.awaited(now_s)
         for decision in plan(wants, facts, starting, self._settings.warm, self._settings.limits):
             match decision:
                 case Assign():
                     self._lease(decision.want, self._roster[decision.worker])
+                case Start() if awaited > 0:
+                    # For one of those; the next tick looks again.
+                    awaited -= 1
                 case Start():
                     worker_id = self._spawner.start(decision.framework)
                     self._roster.started(worker_id, decision.framework, now_s)
@@ -172,6 +196,8 @@ class Leasing:
             gateway_url=self.gateway_url,
             round=agent.round,
             code=state.code,
+            offers=tuple(offer_of(agent, one) for one in to_accept(state, agent)),
+            rejections=rejections(state, name),
         )
 
 

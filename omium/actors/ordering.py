@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from omium.consensus import Member, ProgressState
-from omium.errors import OmiumError, PlatformError
+from omium.errors import CorruptRecord, OmiumError, PlatformError
 from omium.execution.commands import Command, encode_command
 from omium.storage.replica import Outcome, Replica
 
@@ -22,6 +22,10 @@ CommitResult: TypeAlias = Outcome | OmiumError
 
 Settled = Callable[[Sequence[CommitResult]], None]
 """Told one result for each command."""
+
+
+Distrust = Callable[[CorruptRecord, Callable[[], None]], None]
+"""``Order.distrust``."""
 
 
 class Order(Protocol):
@@ -42,6 +46,11 @@ class Order(Protocol):
 
     def confirm(self, then: Callable[[OmiumError | None], None]) -> None:
         """Tell ``then`` once the applied state is as new as this call, or why it may not be."""
+        ...
+
+    def distrust(self, error: CorruptRecord, otherwise: Callable[[], None]) -> None:
+        """What was read here is not what was written. Where somebody else has it whole, this one
+        gives way to them; else ``otherwise`` is called."""
         ...
 
 
@@ -70,12 +79,16 @@ class Alone:
     def confirm(self, then: Callable[[OmiumError | None], None]) -> None:
         then(None)
 
+    def distrust(self, error: CorruptRecord, otherwise: Callable[[], None]) -> None:
+        otherwise()
+
 
 class InGroup:
     """A group of several, by its member here. Only the leader carries anything out."""
 
-    def __init__(self, member: Member[Outcome]) -> None:
+    def __init__(self, member: Member[Outcome], distrust: Distrust) -> None:
         self._member = member
+        self._distrust = distrust
 
     def carry_out(self, commands: Sequence[Command], settled: Settled) -> None:
         results: dict[int, CommitResult] = {}
@@ -101,6 +114,9 @@ class InGroup:
 
     def confirm(self, then: Callable[[OmiumError | None], None]) -> None:
         self._member.read(lambda error: _called(lambda: then(error)))
+
+    def distrust(self, error: CorruptRecord, otherwise: Callable[[], None]) -> None:
+        self._distrust(error, otherwise)
 
 
 def _called(work: Callable[[], None]) -> None:

@@ -5,8 +5,19 @@ Pure: a workflow in, records out.
 
 from __future__ import annotations
 
-from omium.definitions import Handoff, Workflow, conditional, graph, handoffs_of
-from omium.execution.records import PlannedAgent, PlannedLoop
+from collections.abc import Iterable, Iterator
+
+from omium.definitions import (
+    Agent,
+    Handoff,
+    Workflow,
+    conditional,
+    graph,
+    handoffs_of,
+    takes,
+    votes_on,
+)
+from omium.execution.records import PlannedAgent, PlannedHandoff, PlannedLoop
 from omium.types import AgentName
 
 
@@ -16,6 +27,7 @@ def plan_of(workflow: Workflow) -> tuple[PlannedAgent, ...]:
     plan: list[PlannedAgent] = []
     for name in handoffs.order:
         when, otherwise = conditional(workflow, name)
+        agent = workflow.agent(name)
         plan.append(
             PlannedAgent(
                 name=name,
@@ -27,9 +39,28 @@ def plan_of(workflow: Workflow) -> tuple[PlannedAgent, ...]:
                     for handoff in handoffs_of(workflow)
                     if handoff.source == name and handoff.loop is not None
                 ),
+                checked=tuple(_checked(workflow, agent, handoffs.givers(name))),
+                judges=handoffs.judged(name),
             )
         )
     return tuple(plan)
+
+
+def _checked(
+    workflow: Workflow, agent: Agent, givers: Iterable[AgentName]
+) -> Iterator[PlannedHandoff]:
+    schema = takes(agent)
+    for giver in givers:
+        validators, votes_min = votes_on(workflow, giver, agent.name)
+        if schema or validators:
+            yield PlannedHandoff(
+                source=giver,
+                schema=schema,
+                retries=workflow.agent(giver).retries,
+                deadline_s=agent.accept_timeout_s,
+                validators=validators,
+                votes_min=votes_min,
+            )
 
 
 def _planned(handoff: Handoff, agents: tuple[AgentName, ...]) -> PlannedLoop:

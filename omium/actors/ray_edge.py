@@ -1,8 +1,7 @@
 """Coordinator and workers as Ray actors: the one module of this room that knows Ray.
 
 Ray places, starts and restarts the processes. What they say to one another goes over the
-streams of ``transport``. Configuration crosses as constructor arguments, since an actor on
-another node has another environment.
+streams of ``transport``. Configuration crosses as a constructor argument (``runtime_config``).
 """
 
 from __future__ import annotations
@@ -10,122 +9,121 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import ray
+from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.coordinator import Coordinator
 from omium.actors.courier import WebhookSettings
 from omium.actors.faults import FaultInjector, parse_faults
-from omium.actors.group.opening import open_store, seat_folder
+from omium.actors.group.opening import open_store, record_formed, seat_folder
 from omium.actors.group.seat import GroupSettings, Seat
+from omium.actors.host import live
 from omium.actors.link import Address
 from omium.actors.ordering import Order
-from omium.actors.shipper import ShippingSettings
+from omium.actors.requirements import install
+from omium.actors.runtime_config import RuntimeConfig
+from omium.actors.shards.opening import claim_shard
+from omium.actors.shards.placement import HOME
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import SystemClock
-from omium.errors import ConfigError, OmiumError
+from omium.errors import (
+    ConfigError,
+    DataDirectoryBusy,
+    OmiumError,
+    StorageFull,
+    StorageUnwritable,
+    Unavailable,
+)
 from omium.frameworks.registry import adapter_of
-from omium.storage.archive import Archive
-from omium.storage.blobs import BlobStore, S3Options, open_blob_store, open_object_store
 from omium.storage.replica import FILE_NAME, Replica
 from omium.types import WorkerId
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 NAMESPACE = "omium"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeatPlace:
-    """Where a seat of a group of coordinators is: its node, and its ports for clients and peers."""
-
-    host: str
-    port: int
-    peer_port: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-    """What every process of one runtime is told.
-
-    ``runtime_id`` is unique to this start of the runtime. ``secret`` proves membership to the
-    coordinator, ``api_key`` to the gateway. ``scratch_dir`` is for files that may vanish.
-    ``webhook_hosts`` may be told of events beside the public internet's. What is committed is
-    shipped to ``archive_url``, if that is anywhere. ``seats`` are the places
-    of the coordinators of ``group``, empty where one is alone; ``forming`` until all were taken.
-    """
-
-    runtime_id: str
-    host: str
-    coordinator_port: int
-    gateway_port: int
-    secret: bytes
-    api_key: str
-    data_dir: Path
-    scratch_dir: Path
-    blobs_url: str
-    s3: S3Options
-    capacity: int
-    driver_pid: int
-    faults: str | None = None
-    webhook_hosts: tuple[str, ...] = ()
-    archive_url: str = ""
-    group: str = ""
-    forming: bool = False
-    seats: tuple[SeatPlace, ...] = ()
-
-    @property
-    def coordinator(self) -> Sequence[Address]:
-        """Where the coordinator may listen: of several the one that leads does."""
-        if self.seats:
-            return tuple((place.host, place.port) for place in self.seats)
-        return ((self.host, self.coordinator_port),)
-
-    @property
-    def gateway_url(self) -> str:
-        return f"http://{self.host}:{self.gateway_port}"
-
-    def blobs(self) -> BlobStore:
-        return open_blob_store(self.blobs_url, s3=self.s3)
-
-    def shipping(self) -> ShippingSettings | None:
-        """Where what is committed is shipped to, if anywhere."""
-        if not self.archive_url:
-            return None
-        archive = Archive(open_object_store(self.archive_url, s3=self.s3))
-        return ShippingSettings(archive=archive, url=self.archive_url)
-
-    def __repr__(self) -> str:
-        return f"RuntimeConfig({self.runtime_id})"
+OPEN_AGAIN_S = 1.0
+SHARE = 0.001
+"""Of the one unit that Ray gives every node under the name of its address."""
 
 
 class RaySpawner:
     """Starts and ends worker actors. They outlive the coordinator that asked for them, so that
-    its restart does not cost the attempts under way; an orphan ends itself."""
+    its restart does not cost the attempts under way; an orphan ends itself.
+
+    Ray is asked in a thread, in order: whoever is cut off from Ray's head waits there for as long
+    as that lasts, and a leader that waits leads no more.
+    """
 
     def __init__(self, config: RuntimeConfig) -> None:
         self._config = config
         self._clock = SystemClock()
+        self._asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="omium-spawner")
 
     def start(self, framework: str) -> WorkerId:
         worker_id = WorkerId(self._clock.new_id("w"))
-        WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
-            name=worker_id, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=0
-        ).remote(self._config, worker_id, framework)
+        self._ask(lambda: self._start(worker_id, framework))
         return worker_id
 
     def end(self, worker: WorkerId) -> None:
+        self._ask(lambda: self._end(worker))
+
+    def living(self, then: Callable[[frozenset[WorkerId]], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._ask(lambda: self._tell_living(loop, then))
+
+    async def settled(self) -> None:
+        await asyncio.wrap_future(self._asking.submit(lambda: None))
+
+    def _ask(self, ask: Callable[[], None]) -> None:
+        self._asking.submit(ask).add_done_callback(_log_failure)
+
+    def _start(self, worker_id: WorkerId, framework: str) -> None:
+        WorkerActor.options(  # pyright: ignore[reportFunctionMemberAccess]
+            name=_worker_name(self._config, worker_id),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=0,
+        ).remote(self._config, worker_id, framework)
+
+    def _tell_living(
+        self, loop: asyncio.AbstractEventLoop, then: Callable[[frozenset[WorkerId]], None]
+    ) -> None:
+        first = _worker_name(self._config, WorkerId(""))
+        # Ray knows the name of an actor from before its start on, and forgets it when the process
+        # has ended or, which takes some seconds, its node is taken for dead.
+        actors: Any = list_named_actors(all_namespaces=True)
+        living = frozenset(
+            WorkerId(actor["name"].removeprefix(first))
+            for actor in actors
+            if actor["namespace"] == NAMESPACE and actor["name"].startswith(first)
+        )
+        loop.call_soon_threadsafe(then, living)
+
+    def _end(self, worker: WorkerId) -> None:
         try:
-            ray.kill(ray.get_actor(worker, namespace=NAMESPACE))
+            ray.kill(ray.get_actor(_worker_name(self._config, worker), namespace=NAMESPACE))
         except ValueError:
             log.info("worker %s is gone already", worker)
+
+
+def _worker_name(config: RuntimeConfig, worker: WorkerId) -> str:
+    return f"omium-{config.runtime_id}-{config.shard}-{worker}"
+
+
+def _log_failure(asked: Future[None]) -> None:
+    # A worker that does not come up is ended, and another one started, by its supervisor; who
+    # lives it asks again.
+    if not asked.cancelled() and (error := asked.exception()) is not None:
+        log.error("Ray did not do what a coordinator asked of it: %s", error)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
@@ -144,16 +142,25 @@ class CoordinatorActor:
         self._seat: Seat | None = None
         # One that is started again and finds no disk has lost it.
         forming = config.forming
-        again = ray.get_runtime_context().was_current_actor_reconstructed
-        if again and not (seat_folder(config.data_dir, seat) / FILE_NAME).exists():
+        self._again = ray.get_runtime_context().was_current_actor_reconstructed
+        if self._again and not (seat_folder(config.data_dir, seat) / FILE_NAME).exists():
             forming = False
         self._started = asyncio.get_running_loop().create_task(
-            self._take_seat(seat, forming) if seat else self._start()
+            self._told(self._take_seat(seat, forming) if seat else self._start())
         )
+
+    async def _told(self, starting: Coroutine[Any, Any, None]) -> None:
+        """Start, and tell why it was not possible: of one that is started again nobody asks."""
+        try:
+            await starting
+        except OmiumError as error:
+            log.error("this coordinator does not start: %s", error)
+            raise
 
     async def _start(self) -> None:
         config = self._config
-        replica = Replica.open(config.data_dir, owner=self._owner)
+        await self._opened(lambda: claim_shard(config.data_dir, config.shard, config.shard_count))
+        replica = await self._opened(lambda: Replica.open(config.data_dir, owner=self._owner))
         try:
             await self._coordinator(replica, None).start(*config.coordinator[0])
         except OSError as error:
@@ -164,13 +171,17 @@ class CoordinatorActor:
 
     async def _take_seat(self, seat: int, forming: bool) -> None:
         config = self._config
-        store = open_store(
-            config.data_dir,
-            seat,
-            group=config.group,
-            forming=forming,
-            owner=self._owner,
-            clock=SystemClock(),
+        folder = seat_folder(config.data_dir, seat)
+        await self._opened(lambda: claim_shard(folder, config.shard, config.shard_count))
+        store = await self._opened(
+            lambda: open_store(
+                config.data_dir,
+                seat,
+                group=config.group,
+                forming=forming,
+                owner=self._owner,
+                clock=SystemClock(),
+            )
         )
         places = dict(enumerate(config.seats, start=1))
         settings = GroupSettings(
@@ -179,7 +190,7 @@ class CoordinatorActor:
             coordinators={number: (place.host, place.port) for number, place in places.items()},
             secret=config.secret,
         )
-        self._seat = Seat(settings, store, self._coordinator)
+        self._seat = Seat(settings, store, self._coordinator, on_damaged=_start_again)
         try:
             await self._seat.start()
         except OSError as error:
@@ -188,6 +199,18 @@ class CoordinatorActor:
             raise ConfigError(
                 f"cannot listen on {place.host}:{place.peer_port}: {error.strerror}"
             ) from error
+
+    async def _opened(self, open_disk: Callable[[], T]) -> T:
+        """What ``open_disk`` gives. Who is started again waits for a disk that is full or away:
+        nobody is told, and Ray starts only those again that have died."""
+        while True:
+            try:
+                return open_disk()
+            except (StorageFull, StorageUnwritable, DataDirectoryBusy) as error:
+                if not self._again:
+                    raise
+                log.warning("the disk cannot be used yet: %s", error)
+            await asyncio.sleep(OPEN_AGAIN_S)
 
     @property
     def _owner(self) -> str:
@@ -227,36 +250,85 @@ class CoordinatorActor:
             await self._seat.seated()
 
 
-def seat_nodes(count: int) -> list[tuple[str, str]]:
-    """The id and address of the node of each of ``count`` seats: this one first, then the others
-    in turn. Always the same ones in the same cluster, for that is where the seats' disks are."""
+def _start_again() -> None:
+    """End this process as a crash would: Ray starts it again."""
+    os._exit(1)
+
+
+def seat_nodes(count: int) -> list[str]:
+    """The address of a node for each of ``count`` seats of a new group: this one first, then the
+    others in turn."""
     here = ray.get_runtime_context().get_node_id()
     nodes = [(node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]]
     nodes.sort(key=lambda node: (node[0] != here, node[1], node[0]))
-    return [nodes[number % len(nodes)] for number in range(count)]
+    return [nodes[number % len(nodes)][1] for number in range(count)]
 
 
 def start_coordinators(
     config: RuntimeConfig, settings: SupervisorSettings, **options: Any
 ) -> list[Any]:
-    """Start the coordinator, or all of a group, each on the node where its disk is.
+    """Start the coordinator of a shard, or all of its group, each on the node where its disk is.
 
-    ``options`` are Ray's, for each of the actors.
+    ``options`` are Ray's, for each of the actors. They are bound to the node's address and not to
+    its id, which is another one when the node comes back: Ray would give the seat up with the id.
+    Raises ``Unavailable`` where the nodes of a majority are away.
     """
+    seats_away(config)
     actor: Any = CoordinatorActor
-    name = f"omium-{config.runtime_id}-coordinator"
+    shard = f"shard-{config.shard}-" if config.shard != HOME else ""
+    name = f"omium-{config.runtime_id}-{shard}coordinator"
     started: list[Any] = []
-    for number, (node, _) in enumerate(seat_nodes(max(len(config.seats), 1)), start=1):
+    (here,) = seat_nodes(1)
+    hosts = [place.host for place in config.seats] or [config.host]
+    for number, host in enumerate(hosts, start=1):
         seat = number if config.seats else 0
+        address = here if host == config.host else host
         started.append(
             actor.options(
                 name=f"{name}-{seat}" if seat else name,
                 namespace=NAMESPACE,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                resources={f"node:{address}": SHARE},
                 **options,
             ).remote(config, settings, seat)
         )
     return started
+
+
+def seats_away(config: RuntimeConfig) -> frozenset[int]:
+    """The seats of a shard whose nodes are not there now: they come back with these.
+
+    Raises ``Unavailable`` where no majority is left.
+    """
+    there = {config.host, *(n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"])}
+    away = {
+        number: place.host
+        for number, place in enumerate(config.seats, start=1)
+        if place.host not in there
+    }
+    if len(away) * 2 > len(config.seats):
+        raise Unavailable(
+            f"of the {len(config.seats)} nodes with the disks of this group's coordinators, "
+            f"{', '.join(sorted(set(away.values())))} are not in the cluster: a majority is needed"
+        )
+    return frozenset(away)
+
+
+async def taken(
+    shard: RuntimeConfig,
+    coordinators: Sequence[Any],
+    answer: Callable[[Any], Awaitable[Any]],
+) -> None:
+    """Wait until the coordinators of a shard are ready, but for those whose nodes are away; and
+    where a group is being formed until each has a vote, which is noted. Raises what ``answer``
+    makes of what kept one from starting, and as ``seats_away``."""
+    away = seats_away(shard)
+    for seat, actor in enumerate(coordinators, start=1):
+        if seat not in away:
+            await answer(actor.ready.remote())
+    if shard.forming and not away:
+        for actor in coordinators:
+            await answer(actor.seated.remote())
+        record_formed(shard.data_dir)
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
@@ -278,7 +350,8 @@ class WorkerActor:
         except OmiumError:
             log.exception("worker %s cannot work", self._id)
         finally:
-            ray.kill(ray.get_actor(self._id, namespace=NAMESPACE))
+            name = _worker_name(self._config, self._id)
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE))
 
     async def _work(self) -> None:
         config = self._config
@@ -286,10 +359,7 @@ class WorkerActor:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(2 * config.capacity + 4, thread_name_prefix="omium")
         )
-        # For clients that the user's code constructs itself, in whatever framework. The
-        # suffix says to the gateway that whoever uses this key must name an attempt.
-        os.environ["OPENAI_BASE_URL"] = f"{config.gateway_url}/v1"
-        os.environ["OPENAI_API_KEY"] = f"{config.api_key}.worker"
+        _show_gateway(config)
         worker = Worker(
             self._id,
             adapter_of(self._framework, config.scratch_dir / self._id),
@@ -299,7 +369,66 @@ class WorkerActor:
             blobs=config.blobs(),
             capacity=config.capacity,
             code_directory=config.scratch_dir / self._id / "code",
+            install=install,
+            hosts=RayHosts(config),
         )
         await worker.start()
         await worker.ended.wait()
         await worker.stop()
+
+
+def _show_gateway(config: RuntimeConfig) -> None:
+    """For clients that the user's code constructs itself, in whatever framework."""
+    os.environ["OPENAI_BASE_URL"] = f"{config.gateway_url}/v1"
+    # The suffix says to the gateway that whoever uses this key must name an attempt.
+    os.environ["OPENAI_API_KEY"] = f"{config.api_key}.worker"
+
+
+class RayHosts:
+    """Starts hosts as actors on this node. They are the worker's own, and die with it. Ray is asked
+    in a thread, in order, as by ``RaySpawner``."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self._config = config
+        self._started: dict[str, Any] = {}
+        self._asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="omium-hosts")
+
+    def start(self, host: str, worker: Address, secret: bytes) -> None:
+        self._ask(lambda: self._start(host, worker, secret))
+
+    def end(self, host: str) -> None:
+        self._ask(lambda: self._end(host))
+
+    def _ask(self, ask: Callable[[], None]) -> None:
+        self._asking.submit(ask).add_done_callback(_log_failure)
+
+    def _start(self, host: str, worker: Address, secret: bytes) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        self._started[host] = HostActor.options(  # pyright: ignore[reportFunctionMemberAccess]
+            name=host,
+            namespace=NAMESPACE,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        ).remote(self._config, host, worker, secret)
+
+    def _end(self, host: str) -> None:
+        actor = self._started.pop(host, None)
+        if actor is not None:
+            ray.kill(actor)
+
+
+@ray.remote(num_cpus=0, max_restarts=0)
+class HostActor:
+    """A host's process: it lives as long as its worker listens to it, and ends by itself."""
+
+    def __init__(self, config: RuntimeConfig, host: str, worker: Address, secret: bytes) -> None:
+        _show_gateway(config)
+        self._host = host
+        self._living = asyncio.get_running_loop().create_task(self._live(worker, secret))
+
+    async def _live(self, worker: Address, secret: bytes) -> None:
+        try:
+            await live(self._host, worker, secret)
+        except OSError as error:
+            log.warning("host %s has no worker: %s", self._host, error)
+        finally:
+            ray.kill(ray.get_actor(self._host, namespace=NAMESPACE))

@@ -26,6 +26,7 @@ class Readers:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._grown: dict[ExecutionId, asyncio.Event] = {}
+        self._halted: dict[ExecutionId, asyncio.Event] = {}
         self._waiting = 0
         self._trouble: OmiumError | None = None
         self._live = LiveTails()
@@ -33,13 +34,17 @@ class Readers:
     def fail(self, trouble: OmiumError) -> None:
         """Nothing can be committed now: tell all who wait, for they might wait for ever."""
         self._trouble = trouble
-        for execution_id in list(self._grown):
-            self._wake(execution_id)
+        for waiting in (self._grown, self._halted):
+            for execution_id in list(waiting):
+                _wake(waiting, execution_id)
 
-    def committed(self, execution_id: ExecutionId) -> None:
-        """Wake the readers of an execution whose journal has grown."""
+    def committed(self, execution_id: ExecutionId, *, stopped: bool) -> None:
+        """Wake the readers of an execution whose journal has grown, and where it has ``stopped``
+        those who wait for that alone."""
         self._trouble = None
-        self._wake(execution_id)
+        _wake(self._grown, execution_id)
+        if stopped:
+            _wake(self._halted, execution_id)
 
     def ended(self, execution_id: ExecutionId) -> None:
         """No live extras follow."""
@@ -48,12 +53,7 @@ class Readers:
     def tell(self, message: Deltas) -> None:
         """Pass live extras on to those who watch; they are dropped where nobody does."""
         if self._live.add(message.execution_id, message.deltas):
-            self._wake(message.execution_id)
-
-    def _wake(self, execution_id: ExecutionId) -> None:
-        event = self._grown.pop(execution_id, None)
-        if event is not None:
-            event.set()
+            _wake(self._grown, message.execution_id)
 
     async def read(self, message: ReadJournal) -> Entries:
         """Entries after ``message.after``; none when nothing came for ``WAIT_S_MAX`` seconds
@@ -71,8 +71,9 @@ class Readers:
                     if self._trouble is not None:
                         raise self._trouble
                     # No commit comes in between: both happen in one turn of the event loop.
-                    grown = self._grown.setdefault(message.execution_id, asyncio.Event())
-                    await grown.wait()
+                    waiting = self._halted if message.until_stopped else self._grown
+                    event = waiting.setdefault(message.execution_id, asyncio.Event())
+                    await event.wait()
         except TimeoutError:
             return self._page(message)
         finally:
@@ -82,12 +83,15 @@ class Readers:
         state = self._replica.state(message.execution_id)
         if state is None or state.tenant != message.tenant:
             raise NotFound("execution", message.execution_id, "`omium ps` lists what there is")
+        waits = state.status == "paused" and not message.through_pauses
+        halted = waits or state.status in _ENDED
+        if message.until_stopped:
+            return Entries(entries=(), stopped=halted)
         entries = self._replica.journal.entries(
             message.execution_id, after=message.after, limit=min(message.limit, PAGE_ENTRIES)
         )
         last = entries[-1].index if entries else message.after
-        waits = state.status == "paused" and not message.through_pauses
-        stopped = (waits or state.status in _ENDED) and last >= state.index
+        stopped = halted and last >= state.index
         if message.live_after is None or stopped:
             return Entries(entries=tuple(entries), stopped=stopped)
         news = self._live.after(message.execution_id, message.live_after)
@@ -98,3 +102,9 @@ class Readers:
             dropped=news.dropped,
             live=news.newest,
         )
+
+
+def _wake(waiting: dict[ExecutionId, asyncio.Event], execution_id: ExecutionId) -> None:
+    event = waiting.pop(execution_id, None)
+    if event is not None:
+        event.set()

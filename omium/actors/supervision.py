@@ -36,12 +36,14 @@ def binding_of(tenant: TenantId, digest: str, code: CodeRef | None, agent: Agent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Want:
-    """An agent that is ready to run and has no worker."""
+    """An agent that is ready to run and has no worker. ``receivers`` are the bindings of those to
+    whom it hands over."""
 
     execution_id: ExecutionId
     agent: AgentName
     framework: str
     binding: Binding
+    receivers: tuple[Binding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +59,11 @@ class WorkerFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """``spare`` warm workers are kept for each framework in use; ``workers_max`` in all."""
+    """``workers_max`` workers in all, ``starting_max`` of them on their way; ``idle_max`` of
+    those that serve something and have nothing to do, None for as many as there is room for."""
 
-    spare: int = 1
     workers_max: int = 16
+    idle_max: int | None = None
     starting_max: int = 3
 
 
@@ -77,7 +80,8 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retire:
-    """End an idle worker that those who wait have no use for, to make room."""
+    """End an idle worker: to make room, since those who wait have no use for it, or because
+    more are idle than are to be kept."""
 
     worker: WorkerId
 
@@ -94,9 +98,10 @@ def plan(
 ) -> list[SupervisorDecision]:
     """What to do now.
 
-    ``starting`` counts the workers of each framework that were started and have not come yet;
-    ``warm`` is how many unbound workers of a framework are wanted beforehand. A want goes to a
-    worker bound to it, else to an unbound one, which it binds; what remains starts new workers.
+    ``workers`` stand in the order in which they came. ``starting`` counts the workers of each
+    framework that were started and have not come yet; ``warm`` is how many unbound workers of a
+    framework are wanted beforehand. A want goes to a worker bound to it, else to an unbound one,
+    which it binds; what remains starts new workers.
     """
     decisions: list[SupervisorDecision] = []
     free = {worker.worker: worker.free for worker in workers}
@@ -131,7 +136,22 @@ def plan(
                 for worker in _retired(idle, bindings, framework, unmet[framework], ready):
                     idle.remove(worker)
                     decisions.append(Retire(worker=worker.worker))
+    if limits.idle_max is not None:
+        kept = [w.worker for w in idle if bindings[w.worker] is not None]
+        # The first of them serve what is the oldest.
+        surplus = kept[: max(len(kept) - limits.idle_max, 0)]
+        decisions += [Retire(worker=worker) for worker in surplus]
     return decisions
+
+
+def not_held_back(wants: Sequence[Want], waiting_max: int) -> list[Want]:
+    """Those of ``wants`` who do not hand to somebody that is behind: a slow receiver slows down
+    those before it, and what waits for it has a bound.
+
+    Who hands to nobody is never held back, so that what waits is worked off.
+    """
+    waiting = Counter(want.binding for want in wants)
+    return [want for want in wants if all(waiting[one] < waiting_max for one in want.receivers)]
 
 
 def _choose(
@@ -166,7 +186,8 @@ def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallS
         return None
     for call in agent.calls.values():
         # Of one that nobody works on any more it is known that it may take for ever.
-        mine = call.status == "open" and call.epoch == agent.epoch and call.key.kind != "human"
+        waits = call.suspended or call.key.kind == "human"
+        mine = call.status == "open" and call.epoch == agent.epoch and not waits
         if mine and now_ms - call.intended_ms > limit_s * 1_000:
             return call
     return None

@@ -17,16 +17,21 @@ from omium.actors.committer import Committer
 from omium.actors.endings import Endings, holds
 from omium.actors.leasing import Leasing
 from omium.actors.ordering import CommitResult
+from omium.actors.returning import Returning
 from omium.actors.supervision import is_overdue, overdue_call, pause_due
 from omium.actors.transport import Connection
 from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
 from omium.clock import Clock
+from omium.execution.handoffs import overdue
 from omium.execution.routing import due
 from omium.execution.state import ExecutionState
 from omium.storage.replica import Replica, Written
-from omium.types import AgentName, ExecutionId
+from omium.types import AgentName, ExecutionId, WorkerId
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 1.0
+"""After which it is asked once more who of those that are awaited lives."""
 
 
 class Supervisor:
@@ -48,11 +53,14 @@ class Supervisor:
         self._roster = Roster()
         self._awake = Awake(replica, settings.awake_from_ms)
         self._endings = Endings(replica, committer, self._awake)
+        self._returning = Returning()
+        self._ask_again_s = 0.0
         self._leasing = Leasing(
             self._roster,
             self._awake,
             committer,
             self._endings,
+            self._returning,
             clock=clock,
             spawner=spawner,
             settings=settings,
@@ -64,11 +72,20 @@ class Supervisor:
         self._stopping = False
 
     def take_up(self) -> None:
-        """Go on with every unfinished execution. Attempts that were under way get
-        ``reconnect_grace_s`` for their workers to come back before others take over."""
+        """Go on with every unfinished execution. Workers that live get ``reconnect_grace_s`` to
+        come back before others take over what they work on."""
         self.reload()
-        if any(a.status == "leased" for s in self._awake for a in s.agents.values()):
-            self._leasing.from_s = self._clock.monotonic_s() + self._settings.reconnect_grace_s
+        now_s = self._clock.monotonic_s()
+        self._returning.begin(now_s + self._settings.reconnect_grace_s)
+        self._ask_who_lives(now_s)
+
+    def _ask_who_lives(self, now_s: float) -> None:
+        self._ask_again_s = now_s + ASK_AGAIN_S
+        self._spawner.living(self._told_who_lives)
+
+    def _told_who_lives(self, living: frozenset[WorkerId]) -> None:
+        self._returning.know(living, {worker.hello.worker for worker in self._roster})
+        self.schedule()
 
     def reload(self) -> None:
         """Read the live states again, after a failed commit threw the cached ones away."""
@@ -97,6 +114,7 @@ class Supervisor:
             binding=hello.binding,
         )
         known = self._roster.came(worker)
+        self._returning.came(hello.worker)
         if known is not None and known.connection is not connection:
             known.connection.close()
         for execution_id, name, epoch in hello.attempts:
@@ -251,10 +269,16 @@ class Supervisor:
             limit_s = self._awake.workflow(state).timeout_s
             if is_overdue(state, limit_s, now_ms):
                 self._endings.overdue(state, limit_s or 0)
+            for rejected in overdue(state, now_ms):
+                self._committer.own(state.id, rejected)
         for worker_id in self._roster.overdue(now_s - self._settings.start_timeout_s):
             self._spawner.end(worker_id)
+        self._returning.excuse(late_s)
+        if self._returning.awaited(now_s) != 0 and now_s >= self._ask_again_s:
+            # Somebody may have died since then, and Ray may not have answered.
+            self._ask_who_lives(now_s)
         if now_s >= self._leasing.from_s and self._committer.is_idle:
-            self._reconcile()
+            self._reconcile(now_s)
         self.schedule()
 
     def _overdue_call(self, attempt: Attempt, now_ms: int) -> tuple[str, float] | None:
@@ -286,7 +310,7 @@ class Supervisor:
         if events:
             self._committer.own(state.id, *events, then=then)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, now_s: float) -> None:
         """Write what should follow from the journal and was not written, because the
         coordinator was restarted or its disk was full."""
         for state in self._awake:
@@ -296,5 +320,9 @@ class Supervisor:
                 self._committer.own(state.id, pause)
             for agent in state.agents.values():
                 held = self._roster.attempt(state.id, agent.name, agent.epoch)
-                if agent.status == "leased" and held is None:
+                if (
+                    agent.status == "leased"
+                    and held is None
+                    and not self._returning.may_come(agent.worker, now_s)
+                ):
                     self._endings.lost(state.id, agent.name, agent.epoch, "nobody works on it")

@@ -16,9 +16,16 @@ from typing import Any, Protocol
 from omium.actors import asking
 from omium.actors import messages as m
 from omium.actors.payloads import as_json
-from omium.errors import AgentError, OmiumError, OutcomeUnknown, ProtocolError, ToolError
+from omium.errors import (
+    AgentError,
+    OmiumError,
+    OutcomeUnknown,
+    ProtocolError,
+    Suspended,
+    ToolError,
+)
 from omium.execution.calls import Replay, ReplayFailure, Run, Unknown, digest_of
-from omium.execution.events import CallCompleted, CallFailed, Event
+from omium.execution.events import CallCompleted, CallFailed, CallSuspended, Event
 from omium.execution.records import CallKey, Failure, Usage
 from omium.frameworks.effect import effect
 from omium.frameworks.protocol import ToolRun
@@ -76,17 +83,21 @@ class ToolCalls:
 
     async def call(self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool) -> Json:
         """See ``frameworks.protocol.Session.call_tool``."""
-        begun = await self.begin(name, arguments, idempotent=idempotent)
-        if isinstance(begun, Recorded):
-            return begun.result
-        started_s = self._loop.time()
+        # Already while it begins: an intent that is committed is of a tool that is made to run.
         with self.at_work():
+            begun = await self.begin(name, arguments, idempotent=idempotent)
+            if isinstance(begun, Recorded):
+                return begun.result
+            started_s = self._loop.time()
             try:
                 if begun.stand_in is not None:
                     result = begun.stand_in()
                 else:
                     with effect(begun.effect_key, begun.call):
                         result = await run(begun.arguments)
+            except Suspended:
+                await self.suspended(begun.call)
+                raise
             except (Exception, SystemExit) as error:
                 raise await self.failed(name, begun.call, error) from error
             return await self.completed(name, begun.call, result, started_s)
@@ -138,7 +149,7 @@ class ToolCalls:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """A tool runs inside, in the event loop or in a thread."""
+        """A tool begins, runs and ends inside, in the event loop or in a thread."""
         done: Future[None] = Future()
         self._at_work.add(done)
         try:
@@ -161,6 +172,12 @@ class ToolCalls:
         failure = Failure(kind="tool", message=reason, error_type=type(error).__name__, agent=agent)
         await self._session.append(CallFailed(agent=agent, call=call, failure=failure))
         return ToolError(name, reason)
+
+    async def suspended(self, call: int) -> None:
+        """Put on record that a tool stopped to ask, before anything else is: where another
+        asked first, the attempt may end before this one's question is known."""
+        agent = self._session.assignment.agent.name
+        await self._session.append(CallSuspended(agent=agent, call=call))
 
     async def completed(self, name: str, call: int, result: Any, started_s: float) -> Json:
         """Put a result on record, and return it as a replay will."""

@@ -97,6 +97,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
 
     # ------------------------------------------------------------ asyncio.Protocol
 
@@ -207,7 +209,22 @@ class Connection(asyncio.Protocol):
         except ProtocolError as error:
             # Too large to be said; who asked is told so instead of being left to wait.
             frame = self._codec.encode(0, identifier, error_reply(error))
-        self._write(frame)
+        self._gather(frame)
+
+    def _gather(self, frame: bytes) -> None:
+        """Write with what else comes in this turn of the event loop: a system call for all of
+        it, where a batch of commits answers many."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._gathered.append(frame)
+        self._gathered_bytes += len(frame)
+        if self._gathered_bytes > WRITE_BUFFER_BYTES_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._gathered:
+            frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            self._write(b"".join(frames))
 
     def _write(self, data: bytes) -> None:
         # A closed connection drops what is said to it: whoever waits is told by `_on_closed`.
@@ -226,8 +243,10 @@ class Connection(asyncio.Protocol):
         return self._transport is None
 
     def send(self, body: Any) -> None:
-        """Send a message that wants no answer."""
-        self._write(self._codec.encode(0, 0, body))
+        """Send a message that wants no answer, at once."""
+        frame = self._codec.encode(0, 0, body)
+        self._flush()
+        self._write(frame)
 
     @property
     def writable(self) -> bool:
@@ -251,11 +270,12 @@ class Connection(asyncio.Protocol):
         self._next_id += 1
         frame = self._codec.encode(self._next_id, 0, body)
         self._waiting[self._next_id] = future
-        self._write(frame)
+        self._gather(frame)
         return future
 
     def close(self) -> None:
         """Close after what was written has been sent."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 

@@ -13,15 +13,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from msgspec.structs import replace
+
 from omium.actors import messages as m
 from omium.actors.attempt import AttemptSession
 from omium.actors.failures import failure_of
+from omium.actors.hosting import Hosting, HostStarter
 from omium.actors.link import Address, Link
 from omium.actors.payloads import Blobs, as_json, payload_of, value_of
+from omium.actors.receiving import to_vote, verdicts
+from omium.actors.requirements import Install
 from omium.actors.supervision import Binding, binding_of
 from omium.actors.tool_calls import StandIns
 from omium.actors.transport import Answer, Codec, Connection
-from omium.definitions import fitting, unheard, value_problems, workflow_from_data
+from omium.actors.voting import cut, vote_of
+from omium.definitions import (
+    Workflow,
+    at_work,
+    fitting,
+    is_judge,
+    unheard,
+    value_problems,
+    workflow_from_data,
+)
 from omium.errors import (
     Asked,
     AttemptCancelled,
@@ -33,13 +47,13 @@ from omium.errors import (
     Unavailable,
 )
 from omium.execution.calls import step_in_round
-from omium.execution.events import AgentCompleted
-from omium.execution.records import CodeRef, Failure
+from omium.execution.events import AgentCompleted, HandoffAccepted, HandoffVoted
+from omium.execution.records import Failure
 from omium.frameworks.hook import CallSite, watched
 from omium.frameworks.people import asking
 from omium.frameworks.protocol import Adapter, Assignment, ModelEndpoint
 from omium.storage.code_bundle import unpack
-from omium.types import AgentName, ExecutionId, Json, TenantId, WorkerId
+from omium.types import AgentName, ExecutionId, Json, WorkerId
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +79,12 @@ class Worker:
         capacity: int = 8,
         stand_ins: StandIns | None = None,
         code_directory: Path | None = None,
+        install: Install | None = None,
+        hosts: HostStarter | None = None,
     ) -> None:
-        """``code_directory`` is where code that executions are pinned to is unpacked, once."""
+        """``code_directory`` is where code that executions are pinned to is unpacked, once.
+        ``install`` installs what it requires there; without, what is installed has to do.
+        ``hosts`` starts processes for parts of agents; without, none can live apart."""
         self._id = worker_id
         self._stand_ins = stand_ins
         self._adapter = adapter
@@ -81,8 +99,12 @@ class Worker:
             greeting=self._hello,
         )
         self._attempts: dict[_Key, tuple[int, asyncio.Task[None], CallSite]] = {}
+        self._over: dict[_Key, int] = {}
+        """The epochs of attempts that have ended, and of which no coordinator has heard that."""
         self._binding: Binding | None = None
+        self._hosting = None if hosts is None else Hosting(worker_id, hosts)
         self._code_directory = code_directory
+        self._install = install
         self._code: asyncio.Task[tuple[str, ...]] | None = None
         self._attempts_made = 0
         self._beat: asyncio.Task[None] | None = None
@@ -102,6 +124,8 @@ class Worker:
         for _, task, site in self._attempts.values():
             site.stopped = site.stopped or AttemptFenced("the worker ends")
             task.cancel()
+        if self._hosting is not None:
+            await self._hosting.stop()
 
     def _hello(self) -> m.WorkerHello:
         return m.WorkerHello(
@@ -110,9 +134,10 @@ class Worker:
             capacity=self._capacity,
             pid=os.getpid(),
             binding=self._binding,
-            attempts=tuple(
-                (execution_id, agent, epoch)
-                for (execution_id, agent), (epoch, _, _site) in self._attempts.items()
+            attempts=(
+                *((*key, epoch) for key, (epoch, _, _site) in self._attempts.items()),
+                # How they ended follows; until then nobody is to take them for lost.
+                *((*key, epoch) for key, epoch in self._over.items()),
             ),
         )
 
@@ -180,17 +205,21 @@ class Worker:
         running = self._attempts.get(key)
         if running is not None and running[0] == lease.epoch:
             del self._attempts[key]
+        self._over[key] = lease.epoch
         try:
             await self._link.call(over)
         except Unavailable as error:
             # The coordinator finds out by itself that nobody works on the attempt.
             log.warning("could not report the end of %s/%s: %s", *key, error)
+        finally:
+            if self._over.get(key) == lease.epoch:
+                del self._over[key]
 
     async def _outcome(self, lease: m.Lease, site: CallSite) -> m.AttemptOver:
         """Run an attempt and say how it ended. Nothing is raised but programming errors."""
 
         def over(
-            end: Literal["completed", "failed", "outcome_unknown", "asked", "stopped"],
+            end: Literal["completed", "failed", "outcome_unknown", "asked", "rejected", "stopped"],
             failure: Failure | None = None,
             call: int = 0,
         ) -> m.AttemptOver:
@@ -206,8 +235,13 @@ class Worker:
         try:
             with watched(site):
                 session = await self._session(lease, site)
-                with asking(session):
-                    output = await self._run_adapter(session)
+                if not await self._receive(session, lease.offers):
+                    return over("rejected")
+                try:
+                    with asking(session):
+                        output = await self._run_adapter(session)
+                finally:
+                    await session.end_hosts()
                 await self._complete(session, output)
         except OutcomeUnknown as unknown:
             return over("outcome_unknown", call=unknown.call_index)
@@ -229,6 +263,34 @@ class Worker:
             )
             return over("failed", failure)
         return over("completed")
+
+    async def _receive(self, session: AttemptSession, offers: Sequence[m.Offer]) -> bool:
+        """Accept what is offered, or reject it, before anything else; whether all was taken."""
+        if not offers:
+            return True
+        assignment = session.assignment
+        voted = [await self._voted(session, offer) for offer in offers]
+        said = verdicts(assignment.agent, voted, assignment.outputs)
+        await session.append(*said)
+        return all(isinstance(verdict, HandoffAccepted) for verdict in said)
+
+    async def _voted(self, session: AttemptSession, offer: m.Offer) -> m.Offer:
+        """The offer with the votes about it, each on record before the next is asked for."""
+        assignment = session.assignment
+        output = assignment.outputs[offer.source]
+        for validator in to_vote(assignment.agent, offer, output):
+            vote = await vote_of(validator, output, assignment.import_paths)
+            await session.append(
+                HandoffVoted(
+                    agent=assignment.agent.name,
+                    handoff=offer.handoff,
+                    validator=vote.validator,
+                    ballot=vote.ballot,
+                    reason=vote.reason,
+                )
+            )
+            offer = replace(offer, votes=(*offer.votes, vote))
+        return offer
 
     async def _run_adapter(self, session: AttemptSession) -> Json:
         """Run the agent. When it asks somebody, the tools that it has at work come to their
@@ -253,7 +315,7 @@ class Worker:
             return await value_of(payload, self._blobs, tenant)
 
         workflow = workflow_from_data(lease.definition.inline)
-        agent = workflow.agent(lease.agent)
+        agent = at_work(workflow, lease.agent)
         if agent.framework != self._adapter.framework:
             raise ProtocolError(
                 f"a worker of {self._adapter.framework} was leased a {agent.framework} agent"
@@ -269,30 +331,41 @@ class Worker:
             steps=tuple(step_in_round(step, lease.round) for step in lease.steps),
             absent=frozenset(unheard(workflow, lease.agent, lease.outputs)),
             round=lease.round,
-            import_paths=await self._import_paths(lease),
+            rejections=lease.rejections,
+            import_paths=await self._import_paths(lease, workflow),
             endpoint=ModelEndpoint(
                 base_url=f"{lease.gateway_url}/v1",
                 api_key=site.api_key,
                 model=lease.model or workflow.model_of(agent) or "",
             ),
         )
-        return AttemptSession(assignment, tenant, site, self._link, self._blobs, self._stand_ins)
+        return AttemptSession(
+            assignment, tenant, site, self._link, self._blobs, self._stand_ins, self._hosting
+        )
 
-    async def _import_paths(self, lease: m.Lease) -> tuple[str, ...]:
+    async def _import_paths(self, lease: m.Lease, workflow: Workflow) -> tuple[str, ...]:
         """Where the code of an execution is looked up. All of this worker's have the same."""
-        if lease.code is None:
+        requirements = workflow.requirements or ()
+        if lease.code is None and not requirements:
             return lease.import_paths
         if self._code is None or (self._code.done() and self._code.exception() is not None):
-            self._code = asyncio.create_task(self._unpacked(lease.code, lease.tenant))
+            self._code = asyncio.create_task(self._made_ready(lease, requirements))
         return await asyncio.shield(self._code)
 
-    async def _unpacked(self, code: CodeRef, tenant: TenantId) -> tuple[str, ...]:
+    async def _made_ready(self, lease: m.Lease, requirements: Sequence[str]) -> tuple[str, ...]:
         if self._code_directory is None:
             raise ProtocolError("this worker has no place for code")
-        # Checked against the content's hash, which the journal pins.
-        data = await self._blobs.get(code.blob, tenant=tenant)
-        name = f"{code.blob.digest.removeprefix('sha256:')[:16]}-{self._attempts_made}"
-        return await asyncio.to_thread(unpack, data, self._code_directory / name)
+        paths = lease.import_paths
+        if lease.code is not None:
+            # Checked against the content's hash, which the journal pins.
+            data = await self._blobs.get(lease.code.blob, tenant=lease.tenant)
+            digest = lease.code.blob.digest.removeprefix("sha256:")[:16]
+            place = self._code_directory / f"{digest}-{self._attempts_made}"
+            paths = await asyncio.to_thread(unpack, data, place)
+        if requirements and self._install is not None:
+            place = self._code_directory / f"requirements-{self._attempts_made}"
+            await self._install(requirements, paths, place)
+        return paths
 
     async def _complete(self, session: AttemptSession, output: Json) -> None:
         agent = session.assignment.agent
@@ -301,6 +374,8 @@ class Worker:
             problems = value_problems(agent.final_output, output)
             if problems:
                 raise OutputSchemaError(agent.name, problems)
+        if is_judge(session.assignment.workflow, agent.name):
+            output = cut(output)
         payload = await payload_of(output, self._blobs, session.tenant)
         fits = fitting(session.assignment.workflow, agent.name, output)
         await session.append(AgentCompleted(agent=agent.name, output=payload, fits=fits))

@@ -7,7 +7,7 @@ supervisor's business.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,16 @@ class Spawner(Protocol):
         """End a worker's process by force; returns at once."""
         ...
 
+    def living(self, then: Callable[[frozenset[WorkerId]], None]) -> None:
+        """Tell ``then``, in the event loop and after this returns, which of the workers that were
+        ever started here live as far as is known, those on their way included. Where nothing is
+        known ``then`` is told nothing, or late."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait until what was asked for so far has been done."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisorSettings:
@@ -40,6 +50,9 @@ class SupervisorSettings:
     gateway says hello. Agents are leased while it is down: it comes back at the same address,
     and the hook in the workers waits for it.
 
+    Workers that live have ``reconnect_grace_s`` to come back after a coordinator took over; what
+    they work on is theirs until then.
+
     Who was told to stop, and does not, is ended by force after ``stop_grace_s``; after
     ``cancel_grace_s`` where all that it works on was cancelled, since of that nobody wants the end.
     """
@@ -51,6 +64,8 @@ class SupervisorSettings:
     start_timeout_s: float = 120.0
     stop_grace_s: float = 5.0
     cancel_grace_s: float = 0.5
+    handoffs_waiting_max: int = 64
+    """Nobody begins to work for a receiver for whom so many executions wait already."""
     warm: Mapping[str, int] = field(default_factory=dict[str, int])
     limits: Limits = field(default_factory=Limits)
 

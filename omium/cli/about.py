@@ -43,6 +43,7 @@ def validate(workflow: WorkflowFile, as_json: AsJson = False) -> None:
                         "framework": definition.agent(name).framework,
                         "model": definition.model_of(definition.agent(name)),
                         "after": list(handoffs.givers(name)),
+                        "judged_by": list(handoffs.judges(name)),
                         "back_to": [to for giver, to in handoffs.loops if giver == name],
                     }
                     for name in handoffs.order
@@ -55,6 +56,8 @@ def validate(workflow: WorkflowFile, as_json: AsJson = False) -> None:
     for place, name in enumerate(handoffs.order, start=1):
         givers = handoffs.givers(name)
         after = f" after {', '.join(givers)}" if givers else ""
+        judges = handoffs.judges(name)
+        after += f", judged by {', '.join(judges)}" if judges else ""
         back = [to for giver, to in handoffs.loops if giver == name]
         after += f", may hand back to {', '.join(back)}" if back else ""
         out(f"  {place}. {name} ({definition.agent(name).framework}){after}")

@@ -23,6 +23,7 @@ from omium import __version__
 from omium.cli import (
     about,
     cancelling,
+    developing,
     executing,
     keys,
     looking,
@@ -33,6 +34,7 @@ from omium.cli import (
     starting,
     watching,
     webhooks,
+    workflows,
 )
 from omium.cli.terminal import exit_code_for, out, out_json, say, tell_error
 from omium.errors import OmiumError
@@ -142,6 +144,11 @@ _models = typer.Typer(help="List the embedded models, and fetch their files.")
 _add(_models, None, "list", models.list_models)
 _add(_models, None, "pull", models.pull_model)
 
+_workflows = typer.Typer(help="Register workflows and their code with a service; look at them.")
+_add(_workflows, None, "register", workflows.register_workflow)
+_add(_workflows, None, "list", workflows.list_workflows)
+_add(_workflows, None, "show", workflows.show_workflow)
+
 _keys = typer.Typer(help="Make, list and revoke API keys of a service.")
 _add(_keys, None, "create", keys.create_key)
 _add(_keys, None, "list", keys.list_keys)
@@ -161,6 +168,7 @@ _tests = typer.Typer(help="Try recorded executions again against what has change
 _add(_tests, None, "replay", replaying.replay)
 
 _add(app, _RUNNING, "run", executing.run)
+_add(app, _RUNNING, "dev", developing.dev)
 _add(app, _RUNNING, "resume", executing.resume)
 _add(app, _RUNNING, "fork", executing.fork)
 _add(app, _RUNNING, "interrupt", cancelling.interrupt)
@@ -169,6 +177,7 @@ _add(app, _RUNNING, "cancel", cancelling.cancel)
 _add(app, _SERVING, "up", service.up)
 _add(app, _SERVING, "status", service.status)
 _add(app, _SERVING, "down", service.down)
+app.add_typer(_workflows, name="workflows", rich_help_panel=_SERVING)
 app.add_typer(_keys, name="keys", rich_help_panel=_SERVING)
 app.add_typer(_webhooks, name="webhooks", rich_help_panel=_SERVING)
 _add(app, _KEEPING, "backup", safekeeping.backup)

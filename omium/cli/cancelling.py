@@ -12,6 +12,8 @@ import msgspec
 import typer
 
 from omium.actors.client import Client
+from omium.actors.shards.opening import recorded_shards, shard_folder
+from omium.actors.shards.placement import shard_of
 from omium.cli.linking import linked
 from omium.cli.options import Address, AsJson, DataDir, ExecutionName, json_or_text
 from omium.cli.places import Place, place_of
@@ -199,7 +201,8 @@ async def _act_here(settings: Settings, row: ExecutionRow, act: Act, by_hand: Ev
 
 
 def _commit(settings: Settings, row: ExecutionRow, event: Event | None, clock: Clock) -> None:
-    replica = Replica.open(settings.data_dir, owner="omium")
+    shard = shard_of(row.id, recorded_shards(settings.data_dir))
+    replica = Replica.open(shard_folder(settings.data_dir, shard), owner="omium")
     try:
         if event is None:
             raise Conflict(f"{row.id} is {row.status}, and nobody works on it")

@@ -23,6 +23,7 @@ from omium.cli.telling import Drive
 from omium.config import Settings
 from omium.errors import DeadlineExceeded, OmiumError
 from omium.execution.events import Entry
+from omium.runtime.prepare import Prepared
 from omium.runtime.runtime import Runtime
 from omium.types import ExecutionId
 
@@ -47,16 +48,51 @@ class Work:
     show_worker_output: bool = False
 
 
+def submission(
+    prepared: Prepared, labels: Mapping[str, str], execution_id: ExecutionId
+) -> Callable[[Client], Awaitable[ExecutionId]]:
+    """How an execution of what was prepared is created. Doing it twice creates one."""
+
+    async def begin(client: Client) -> ExecutionId:
+        return await client.submit(
+            prepared.workflow,
+            prepared.inputs,
+            model=prepared.model,
+            import_paths=prepared.import_paths,
+            code=await client.put_code(prepared.code),
+            execution_id=execution_id,
+            labels=labels,
+        )
+
+    return begin
+
+
 async def drive(settings: Settings, work: Work, display: Display) -> Drive:
     """Run ``work`` on a runtime of its own until the execution ends, pauses, or a signal comes."""
     ending = Drive()
+
+    def stopping(number: int) -> None:
+        ending.signal = number
+        display.stage("stopping")
+
+    try:
+        await until_signal(_run(settings, work, display, ending), stopping)
+    except OmiumError as error:
+        ending.error = error
+    return ending
+
+
+async def until_signal(work: Coroutine[Any, Any, None], stopping: Callable[[int], None]) -> None:
+    """``work`` to its end, or until a signal comes. ``stopping`` is told its number before
+    ``work`` is cancelled, and this process is ended by force where that does not end it."""
+    signalled = False
     async with signals() as received:
-        task = asyncio.create_task(_run(settings, work, display, ending))
+        task = asyncio.create_task(work)
         try:
             await asyncio.wait({task, received}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                ending.signal = received.result()
-                display.stage("stopping")
+                signalled = True
+                stopping(received.result())
         finally:
             # Also when nobody listens any more: a display that writes into a closed pipe raises.
             task.cancel()
@@ -65,11 +101,8 @@ async def drive(settings: Settings, work: Work, display: Display) -> Drive:
         try:
             task.result()
         except asyncio.CancelledError:
-            if ending.signal is None:
+            if not signalled:
                 raise
-        except OmiumError as error:
-            ending.error = error
-    return ending
 
 
 async def _run(settings: Settings, work: Work, display: Display, ending: Drive) -> None:
@@ -80,10 +113,11 @@ async def _run(settings: Settings, work: Work, display: Display, ending: Drive) 
         report=display.stage,
     )
     async with runtime:
-        await _unless_lost(runtime, _follow(runtime.client, work, display, ending))
+        await unless_lost(runtime, follow(runtime.client, work, display, ending))
+        display.stage("stopping the runtime")
 
 
-async def _unless_lost(runtime: Runtime, work: Coroutine[Any, Any, _T]) -> _T:
+async def unless_lost(runtime: Runtime, work: Coroutine[Any, Any, _T]) -> _T:
     """``work``, or ``Unavailable`` as soon as the Ray beneath has died."""
     watch = asyncio.create_task(runtime.watch())
     task = asyncio.create_task(work)
@@ -98,7 +132,12 @@ async def _unless_lost(runtime: Runtime, work: Coroutine[Any, Any, _T]) -> _T:
         await asyncio.gather(watch, task, return_exceptions=True)
 
 
-async def _follow(client: Client, work: Work, display: Display, ending: Drive) -> None:
+async def follow(client: Client, work: Work, display: Display, ending: Drive) -> None:
+    """Begin ``work`` on a runtime that is there, and show it until it ends or pauses.
+
+    ``ending`` is filled meanwhile. Raises ``DeadlineExceeded`` after the work's ``timeout_s``,
+    and what kept it from beginning.
+    """
     started_s = time.monotonic()
     execution_id = await work.begin(client)
     ending.execution_id = execution_id
@@ -119,7 +158,6 @@ async def _follow(client: Client, work: Work, display: Display, ending: Drive) -
     if view.status == "completed":
         ending.output = await client.output_of(view)
     ending.view = view
-    display.stage("stopping the runtime")
 
 
 @contextlib.contextmanager

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from omium.cli.displays import display_for
+from omium.cli.inputs import inputs_given
 from omium.cli.looking import ending_error
 from omium.cli.options import (
     Address,
     AsJson,
     DataDir,
     ExecutionName,
+    Inputs,
+    InputsFile,
     Labels,
+    Model,
     Quiet,
     ShowWorkerOutput,
     Timeout,
@@ -35,14 +38,16 @@ from omium.cli.terminal import say
 from omium.clock import SystemClock
 from omium.config import Settings
 from omium.errors import (
+    Conflict,
     DataDirectoryBusy,
     InputError,
     NotFound,
+    PermissionRefused,
 )
 from omium.execution.events import Entry
 from omium.execution.state import ExecutionState
 from omium.runtime.endpoint import live_endpoint
-from omium.types import ExecutionId, Json
+from omium.types import ExecutionId
 
 if TYPE_CHECKING:
     # What drives a runtime imports Ray, which takes a second: only when it is needed.
@@ -53,40 +58,12 @@ if TYPE_CHECKING:
     from omium.definitions import Workflow
     from omium.storage.code_bundle import Bundle
 
-INPUTS_FILE_BYTES_MAX = 4 * 1024 * 1024
-
 
 def run(
     workflow: WorkflowFile,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=VALUE",
-            help="An input; its type is what the workflow's schema says. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    inputs_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs-file",
-            metavar="FILE.json",
-            help="A JSON object of inputs; [bold]--input[/] wins over it.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="PROVIDER/MODEL",
-            help="The model for all agents, such as openai/gpt-4o-mini.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: Inputs = None,
+    inputs_file: InputsFile = None,
+    model: Model = None,
     labels: Labels = None,
     address: Address = None,
     data_dir: DataDir = None,
@@ -113,19 +90,18 @@ def run(
       omium run workflow.yaml --address http://127.0.0.1:8700 --label customer=4711
       omium run workflow.yaml --json | jq -c 'select(.type == "result") | .output'
     """
-    from omium.definitions import coerce_inputs, load_workflow
+    from omium.definitions import load_workflow
     from omium.frameworks.registry import FRAMEWORKS
 
     place = place_to_act(data_dir, address)
     settings = place.settings
     named = labels_of(labels)
     definition = load_workflow(workflow, frameworks=FRAMEWORKS)
-    given: dict[str, Json] = _inputs_of(inputs_file) if inputs_file is not None else {}
-    given |= coerce_inputs(definition, pairs_of(inputs, "--input"))
+    given = inputs_given(definition, inputs, inputs_file)
     if place.address is not None:
 
         async def ask(service: AsyncClient) -> ExecutionId:
-            await _register(service, workflow, definition)
+            await _register(service, workflow, definition, settings)
             handle = await service.run(
                 definition.name, given, version=definition.version, model=model, labels=named
             )
@@ -133,27 +109,14 @@ def run(
 
         _follow_to_its_end(place, ask, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
-    from omium.cli.driving import Work
+    from omium.cli.driving import Work, submission
     from omium.runtime.prepare import prepare
     from omium.runtime.runtime import prepare_data_dir, warm_for
 
     prepared = prepare(workflow, given, settings, model=model)
     prepare_data_dir(settings)
-    execution_id = ExecutionId(SystemClock().new_id("ex"))
-
-    async def begin(client: Client) -> ExecutionId:
-        return await client.submit(
-            prepared.workflow,
-            prepared.inputs,
-            model=prepared.model,
-            import_paths=prepared.import_paths,
-            code=await client.put_code(prepared.code),
-            execution_id=execution_id,
-            labels=named,
-        )
-
     work = Work(
-        begin=begin,
+        begin=submission(prepared, named, ExecutionId(SystemClock().new_id("ex"))),
         warm=warm_for(prepared.workflow, settings.pool.spare),
         timeout_s=timeout_s,
         show_worker_output=show_worker_output,
@@ -170,7 +133,8 @@ def resume(
             metavar="DECISION",
             help="About a call whose outcome is unknown: [bold]retry[/] makes it again, "
             "[bold]answer[/] takes what --answer says for its result, [bold]fail[/] lets it "
-            "have failed.",
+            "have failed. About a handoff that was rejected: [bold]retry[/] lets its giver run "
+            "again, [bold]fail[/] ends the execution.",
             autocompletion=lambda incomplete: [d for d in DECISIONS if d.startswith(incomplete)],
             show_default=False,
         ),
@@ -181,12 +145,17 @@ def resume(
             "--answer",
             metavar="JSON|@FILE|TEXT",
             help="The answer to what is asked; for a tool that wants approval the arguments to "
-            "run it with instead; or the result of a call whose outcome is unknown.",
+            "run it with instead; the result of a call whose outcome is unknown; or what is "
+            "handed over instead of what was rejected.",
             show_default=False,
         ),
     ] = None,
     approve: Annotated[
-        bool, typer.Option("--approve", help="Run the tool that wants approval, once.")
+        bool,
+        typer.Option(
+            "--approve",
+            help="Run the tool that wants approval, once; or take a rejected handoff as it is.",
+        ),
     ] = False,
     deny: Annotated[
         bool, typer.Option("--deny", help="Do not run the tool, or give no answer.")
@@ -352,8 +321,8 @@ def _new_code(settings: Settings, state: ExecutionState, folder: Path) -> Bundle
     Raises ``InputError`` where it lacks what the workflow names.
     """
     from omium.definitions import workflow_from_data
-    from omium.runtime.shipping import check_new_code
     from omium.serve.composition import s3_options
+    from omium.serve.shipping import check_new_code, not_code
     from omium.storage.blobs import open_blob_store
     from omium.storage.code_bundle import pack
 
@@ -361,37 +330,42 @@ def _new_code(settings: Settings, state: ExecutionState, folder: Path) -> Bundle
     if state.code is not None:
         blobs = open_blob_store(settings.blobs, s3=s3_options(settings))
         old = asyncio.run(blobs.get(state.code.blob, tenant=state.tenant))
-    new = pack((folder.absolute(),), leave_out=(settings.data_dir, settings.models_dir))
+    new = pack((folder.absolute(),), leave_out=not_code(settings))
     say(f"code: {check_new_code(workflow_from_data(state.definition.inline), new, old)}")
     return new
 
 
-async def _register(service: AsyncClient, file: Path, definition: Workflow) -> None:
+async def _register(
+    service: AsyncClient, file: Path, definition: Workflow, settings: Settings
+) -> None:
     """See to it that the service has this definition. That takes an admin key; one that may
-    only run will do where it is there already."""
+    only run will do where it is there already. Code that has changed since is told of."""
+    from omium.runtime.located import located
+    from omium.serve.shipping import code_of, not_code
+    from omium.storage.code_bundle import digest_of
+
     try:
         there = await service.workflow(definition.name, definition.version)
     except NotFound:
         there = None
-    if there is None or there.digest != definition.digest:
+    same = there is not None and there.digest == definition.digest
+    if there is not None and same and there.code is not None and there.code.uploaded:
+        paths = located(file).import_paths
+        try:
+            here = code_of(definition, paths, leave_out=not_code(settings))
+        except InputError:
+            # What cannot be packed is not what was uploaded. It is not needed here, either.
+            here = None
+        if here is not None and digest_of(here.data) != there.code.digest:
+            say("note: the code here is another than was uploaded; this runs on what was uploaded")
+        return
+    try:
         await service.register(file)
-
-
-def _inputs_of(path: Path) -> dict[str, Json]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(INPUTS_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    if len(text) > INPUTS_FILE_BYTES_MAX:
-        raise InputError(f"{str(path)!r} is over {INPUTS_FILE_BYTES_MAX} bytes")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{str(path)!r} holds a {type(value).__name__}, expected a JSON object")
-    return cast("dict[str, Json]", value)
+    except (Conflict, PermissionRefused) as error:
+        if not same:
+            raise
+        if isinstance(error, Conflict):
+            say(f"note: {error}; this runs on what was registered")
 
 
 def _work_on(

@@ -21,7 +21,7 @@ from omium.cli.remote import ASK_RETRY_S, fold, folded
 from omium.cli.telling import Drive
 from omium.client import AsyncClient
 from omium.errors import Conflict, DeadlineExceeded, OmiumError
-from omium.execution.events import CallDecided, Entry, Signalled, from_json
+from omium.execution.events import CallDecided, Entry, HandoffDecided, Signalled, from_json
 from omium.execution.state import ExecutionState
 from omium.types import AgentName, ExecutionId, Json, Status
 
@@ -63,7 +63,7 @@ async def news_here(place: Place, execution_id: ExecutionId, after: int) -> News
             # Looked at first: what an owner writes before it goes is read below.
             with opened(place.settings) as now:
                 left = now.interrupted("running")
-            entries = records.journal.entries(execution_id, after=after)
+            entries = records.journals.of(execution_id).entries(execution_id, after=after)
             for entry in entries:
                 after, state = entry.index, folded(state, entry)
                 yield entry
@@ -168,7 +168,7 @@ def _stays(state: ExecutionState, entry: Entry) -> bool:
     event = entry.event
     if isinstance(event, CallDecided):
         return bool(state.agents[event.agent].questions)
-    return not isinstance(event, Signalled)
+    return not isinstance(event, Signalled | HandoffDecided)
 
 
 async def _output_of(place: Place, state: ExecutionState) -> Json:

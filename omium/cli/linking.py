@@ -23,6 +23,7 @@ async def linked(
         blobs=open_blob_store("memory://"),
         clock=clock or SystemClock(),
         tenant=tenant,
+        further=endpoint.further,
     )
     client.open()
     try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from omium.actors.answers import question_view
+from omium.actors.answers import handoff_view, question_view
 from omium.cli.options import (
     STATUSES,
     Address,
@@ -44,8 +44,9 @@ from omium.errors import (
     OmiumError,
 )
 from omium.execution.events import Entry, StepCompleted, to_json, type_of
+from omium.execution.handoffs import told
 from omium.execution.records import Payload
-from omium.execution.state import CallState, ExecutionState
+from omium.execution.state import CallState, ExecutionState, HandoffState
 from omium.storage.journal import ExecutionRow
 from omium.types import Json, Status
 
@@ -238,12 +239,23 @@ def _head(records: Records, state: ExecutionState) -> None:
     if state.failure is not None:
         lines.append(("failure", failure_text(state.failure)))
         lines.append(("checkpoint", str(state.failure.checkpoint or "none")))
+    lines += [("handoff", _handed(one)) for one in state.handoffs.values()]
     lines += [("asks", _asked(agent.name, call)) for agent, call in state.questions]
     if state.pause is not None:
         lines.append(("paused", f"{state.pause.reason}: {one_line(state.pause.detail)}"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         out(f"{name.ljust(width)}  {text}")
+
+
+def _handed(handoff: HandoffState) -> str:
+    """How far a handoff is that its receiver checks, who voted how, and why it was not taken."""
+    votes = ", ".join(f"{vote.validator} {vote.ballot}" for vote in handoff.votes)
+    reasons = told(handoff) if handoff.status in ("rejected", "failed") else ""
+    return (
+        f"{handoff.name}: {handoff.status}{f' ({votes})' if votes else ''}"
+        f"{f': {one_line(reasons)}' if reasons else ''}"
+    )
 
 
 def _asked(agent: str, call: CallState) -> str:
@@ -284,6 +296,7 @@ def _shown_json(records: Records, state: ExecutionState, entries: list[Entry]) -
         "questions": [
             msgspec.to_builtins(question_view(agent.name, call)) for agent, call in state.questions
         ],
+        "handoffs": [msgspec.to_builtins(handoff_view(one)) for one in state.handoffs.values()],
         "events": [to_json(entry) for entry in entries],
     }
 

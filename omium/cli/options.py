@@ -97,7 +97,35 @@ WorkflowFile = Annotated[
     typer.Argument(metavar="WORKFLOW", help="A workflow definition, YAML or JSON."),
 ]
 
-
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE",
+        help="An input; its type is what the workflow's schema says. May be repeated.",
+        show_default=False,
+    ),
+]
+InputsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs-file",
+        metavar="FILE.json",
+        help="A JSON object of inputs; [bold]--input[/] wins over it.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="PROVIDER/MODEL",
+        help="The model for all agents, such as openai/gpt-4o-mini.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     list[str] | None,
     typer.Option(

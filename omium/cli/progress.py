@@ -17,6 +17,8 @@ from omium.execution.events import (
     Created,
     Entry,
     Failed,
+    HandoffDecided,
+    HandoffRejected,
     Paused,
     Resumed,
     RoundStarted,
@@ -96,7 +98,9 @@ class Progress:
                 self.agents[event.agent].phase = "done"
             case AgentSkipped():
                 self.agents[event.agent].phase = "skipped"
-            case RoundStarted():
+            case HandoffRejected():
+                self.agents[event.agent].phase = "waiting"
+            case RoundStarted() | HandoffDecided():
                 for name in event.agents:
                     agent = self.agents[name]
                     agent.phase, agent.step, agent.steps = "waiting", "", 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from omium.actors.shards.journals import Journals
 from omium.cli.places import Place
 from omium.config import Settings
 from omium.errors import Conflict, NotFound, OmiumError
@@ -19,7 +20,7 @@ from omium.execution.events import Entry
 from omium.execution.records import Payload
 from omium.execution.state import ExecutionState
 from omium.runtime.endpoint import is_owned
-from omium.storage.journal import PAGE_ROWS_MAX, ExecutionRow, Journal
+from omium.storage.journal import PAGE_ROWS_MAX, ExecutionRow
 from omium.types import ExecutionId, Json, Status
 
 REPLICA_NAME = "replica.sqlite"
@@ -89,34 +90,34 @@ class Records(ABC):
 class DirectoryRecords(Records):
     """What a data directory holds. Use ``opened``."""
 
-    def __init__(self, settings: Settings, journal: Journal) -> None:
+    def __init__(self, settings: Settings, journals: Journals) -> None:
         self._settings = settings
-        self.journal = journal
+        self.journals = journals
         self._owned = is_owned(settings.data_dir)
 
     def resolve(self, name: str) -> ExecutionId:
         if name != LAST:
-            return self.journal.find(name)
-        rows = self.journal.executions(limit=1)
+            return self.journals.find(name)
+        rows = self.journals.executions(limit=1)
         if not rows:
             raise NotFound("execution", LAST, "nothing has run in this data directory yet")
         return rows[0].id
 
     def state(self, execution_id: ExecutionId) -> ExecutionState:
-        state = self.journal.fold(execution_id)
+        state = self.journals.of(execution_id).fold(execution_id)
         if state is None:
             raise NotFound("execution", execution_id, LISTED)
         return state
 
     def entries(self, execution_id: ExecutionId) -> list[Entry]:
-        return list(self.journal.all_entries(execution_id))
+        return list(self.journals.of(execution_id).all_entries(execution_id))
 
     def rows(
         self, *, statuses: Sequence[Status] = (), workflow: str | None = None
     ) -> Iterator[ExecutionRow]:
         before: str | None = None
         while True:
-            page = self.journal.executions(
+            page = self.journals.executions(
                 statuses=statuses, workflow=workflow, before=before, limit=PAGE_ROWS_MAX
             )
             yield from page
@@ -125,7 +126,7 @@ class DirectoryRecords(Records):
             before = page[-1].id
 
     def row(self, execution_id: ExecutionId) -> ExecutionRow:
-        rows = self.journal.executions(execution_id=execution_id, tenant=None, limit=1)
+        rows = self.journals.executions(execution_id=execution_id, tenant=None, limit=1)
         if not rows:
             raise NotFound("execution", execution_id, LISTED)
         return rows[0]
@@ -147,11 +148,11 @@ class DirectoryRecords(Records):
 @contextmanager
 def opened(settings: Settings) -> Iterator[DirectoryRecords]:
     """The records in the data directory of ``settings``. Raises ``NotFound`` for an empty one."""
-    journal = Journal.open(settings.data_dir / REPLICA_NAME)
+    journals = Journals.open(settings.data_dir)
     try:
-        yield DirectoryRecords(settings, journal)
+        yield DirectoryRecords(settings, journals)
     finally:
-        journal.close()
+        journals.close()
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def known_ids(settings: Settings, prefix: str, limit: int = 50) -> list[tuple[st
         with opened_if_any(settings) as records:
             if records is None:
                 return []
-            rows = records.journal.executions(id_prefix=prefix, limit=limit)
+            rows = records.journals.executions(id_prefix=prefix, limit=limit)
             return [(r.id, f"{r.workflow} {records.shown_status(r.status)}") for r in rows]
     except OmiumError:
         # A shell that completes a word has no place to show an error in.

@@ -13,9 +13,8 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from omium import errors
 from omium.cli.app import app
-from omium.errors import OmiumError, exit_code_of
+from omium.errors import exit_code_of, kinds
 
 _HEAD = """\
 # Command line
@@ -72,12 +71,11 @@ def reference() -> str:
 
 
 def _code_rows() -> Iterator[str]:
-    kinds: dict[int, list[str]] = {}
-    for found in vars(errors).values():
-        if isinstance(found, type) and issubclass(found, OmiumError):
-            kinds.setdefault(exit_code_of(found.kind), []).append(found.kind)
+    found: dict[int, list[str]] = {}
+    for kind in kinds():
+        found.setdefault(exit_code_of(kind), []).append(kind)
     for code, meaning in _MEANINGS.items():
-        yield f"| {code} | {meaning} | {', '.join(f'`{kind}`' for kind in kinds.get(code, []))} |"
+        yield f"| {code} | {meaning} | {', '.join(f'`{kind}`' for kind in found.get(code, []))} |"
 
 
 def _page(name: str, command: Any) -> str:

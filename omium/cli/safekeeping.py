@@ -16,13 +16,22 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from omium.actors.shards.opening import (
+    claim_shard,
+    recorded_shards,
+    shard_count_in,
+    shard_folder,
+    shard_url,
+)
+from omium.actors.shards.placement import SHARDS_MAX
 from omium.cli.options import AsJson, DataDir, settings_of
 from omium.cli.records import REPLICA_NAME
 from omium.cli.terminal import out, out_json, say
 from omium.cli.wording import counted, size_text
 from omium.clock import SystemClock
 from omium.config import Settings
-from omium.errors import Conflict, NotFound, OmiumError
+from omium.errors import Conflict, InputError, NotFound, OmiumError
+from omium.storage.replica import Replica
 
 DAMAGED_EXIT = 7
 SHOWN_MAX = 100
@@ -45,20 +54,38 @@ def backup(target: Url, data_dir: DataDir = None, as_json: AsJson = False) -> No
       omium backup s3://backups/omium
     """
     settings = settings_of(data_dir)
-    if settings.archive == target:
-        raise Conflict(f"{target} is the archive to which a service ships by itself")
-    done = asyncio.run(_backup(settings, _replica_of(settings), target))
+    refuse_own_archive(settings, target)
+    done = asyncio.run(_backup_all(settings, target))
     if as_json:
         out_json(done)
         return
-    out(
-        f"{done['replica']} is in {target} up to entry {done['index']}: "
-        f"{counted(done['executions'], 'execution')}, {counted(done['blobs'], 'new blob')} "
-        f"({size_text(done['blob_bytes'])})"
-    )
+    for part in done.get("shards", [done]):
+        out(
+            f"{part['replica']} is in {target} up to entry {part['index']}: "
+            f"{counted(part['executions'], 'execution')}, {counted(part['blobs'], 'new blob')} "
+            f"({size_text(part['blob_bytes'])})"
+        )
 
 
-async def _backup(settings: Settings, replica: Path, target: str) -> dict[str, Any]:
+def refuse_own_archive(settings: Settings, target: str) -> None:
+    """Raise ``Conflict`` where a service ships to ``target`` by itself: whoever claims an archive
+    takes it away from whoever has it."""
+    from omium.storage.object_urls import same_place
+
+    if settings.archive is not None and same_place(settings.archive, target):
+        raise Conflict(f"{target} is the archive to which a service ships by itself")
+
+
+async def _backup_all(settings: Settings, target: str) -> dict[str, Any]:
+    """The home shard, and with it all others, each in a part of the archive."""
+    home, *further = [
+        await _backup(settings, replica, target, shard)
+        for shard, replica in enumerate(_replicas_of(settings))
+    ]
+    return {**home, "shards": [home, *further]} if further else home
+
+
+async def _backup(settings: Settings, replica: Path, target: str, shard: int) -> dict[str, Any]:
     from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
     from omium.storage.shipping import Shipment, copy_blobs, lasting_id, tenants_in
@@ -67,7 +94,10 @@ async def _backup(settings: Settings, replica: Path, target: str) -> dict[str, A
     clock = SystemClock()
     there = object_store_at(settings, target)
     name = lasting_id(replica, clock)
-    shipment = Shipment(Archive(there), replica, replica=name, clock=clock)
+    archive = Archive(object_store_at(settings, shard_url(target, shard)))
+    shipment = Shipment(
+        archive, replica, replica=name, clock=clock, copies_kept=settings.archive_keep
+    )
     # Blobs first: what an entry names is there before the entry is.
     here = object_store_at(settings, settings.blobs)
     blobs = [size async for size in copy_blobs(here, there, tenants_in(replica))]
@@ -85,7 +115,15 @@ async def _backup(settings: Settings, replica: Path, target: str) -> dict[str, A
 
 
 def restore(
-    source: Url,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="URL",
+            help="A directory, or [bold]s3://bucket/prefix[/]. Default: where the service ships.",
+            show_default=False,
+        ),
+    ] = None,
     history: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +133,16 @@ def restore(
     index: Annotated[
         int | None,
         typer.Option("--index", metavar="N", min=1, help="Up to which entry. Default: the last."),
+    ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(
+            "--shard",
+            metavar="K",
+            min=0,
+            max=SHARDS_MAX - 1,
+            help="Only this one of several shards. Default: all.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -111,42 +159,95 @@ def restore(
 
     Examples:
 
-      omium restore s3://backups/omium --dry-run
-      omium restore s3://backups/omium
-      omium restore /mnt/backups/omium --index 1200 --data-dir earlier
+      omium restore --from s3://backups/omium --dry-run
+      omium restore --from s3://backups/omium
+      omium restore --from /mnt/backups/omium --index 1200 --data-dir earlier
     """
     settings = settings_of(data_dir)
-    done = asyncio.run(_restore(settings, source, history, index, dry_run=dry_run))
+    place = source or settings.archive
+    if place is None:
+        raise InputError("no archive is set: say with --from where it is")
+    done = asyncio.run(_restore_all(settings, place, history, index, shard, dry_run=dry_run))
     if as_json:
         out_json(done)
         return
-    statuses = ", ".join(f"{number} {status}" for status, number in done["executions"].items())
     would = "would come back" if dry_run else f"is back in {settings.data_dir}"
-    out(f"{done['replica']} {would}, up to entry {done['index']}: {statuses or 'no execution'}")
-    if not dry_run and done["blobs"]:
-        out(f"{counted(done['blobs'], 'blob')} ({size_text(done['blob_bytes'])})")
+    for part in done.get("shards", [done]):
+        statuses = ", ".join(f"{number} {status}" for status, number in part["executions"].items())
+        out(f"{part['replica']} {would}, up to entry {part['index']}: {statuses or 'no execution'}")
+        if not dry_run and part["blobs"]:
+            out(f"{counted(part['blobs'], 'blob')} ({size_text(part['blob_bytes'])})")
+
+
+async def _restore_all(
+    settings: Settings,
+    source: str,
+    history: str | None,
+    index: int | None,
+    shard: int | None,
+    *,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """All shards that the archive is of, or one of them."""
+    from omium.serve.composition import object_store_at
+    from omium.storage.archive import Archive
+
+    shards = shard_count_in(await object_store_at(settings, source).keys("shards"))
+    if shard is not None and shard >= shards:
+        raise NotFound("shard", str(shard), f"the archive is of shards 0 to {shards - 1}")
+    if shards > 1 and shard is None and (history is not None or index is not None):
+        raise InputError(f"the archive is of {shards} shards: say with --shard which is meant")
+    wanted = range(shards) if shard is None else (shard,)
+    archives = {n: Archive(object_store_at(settings, shard_url(source, n))) for n in wanted}
+    full = [n for n, archive in archives.items() if await archive.pasts()]
+    done = [
+        await _restore(settings, source, history, index, number, shards, dry_run=dry_run)
+        # Of an archive with nothing in it at all, the first shard says so.
+        for number in full or [wanted[0]]
+    ]
+    for number in wanted:
+        if number not in full and not dry_run:
+            _make_empty(settings, number, shards)
+    return done[0] if len(done) == 1 else {**done[0], "shards": done}
+
+
+def _make_empty(settings: Settings, shard: int, shards: int) -> None:
+    """A shard in which nothing had happened yet."""
+    folder = shard_folder(settings.data_dir, shard)
+    claim_shard(folder, shard, shards)
+    Replica.open(folder, owner="omium restore").close()
 
 
 async def _restore(
-    settings: Settings, source: str, history: str | None, index: int | None, *, dry_run: bool
+    settings: Settings,
+    source: str,
+    history: str | None,
+    index: int | None,
+    shard: int,
+    shards: int,
+    *,
+    dry_run: bool,
 ) -> dict[str, Any]:
     from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
+    from omium.storage.object_urls import same_place
     from omium.storage.restoring import choose, restore
     from omium.storage.shipping import copy_blobs, tenants_in
 
     there = object_store_at(settings, source)
-    archive = Archive(there)
+    archive = Archive(object_store_at(settings, shard_url(source, shard)))
     past = await choose(archive, history)
     blobs: list[int] = []
 
     async def bring_blobs(replica: Path) -> None:
-        if not dry_run and source != settings.blobs:
+        if not dry_run and not same_place(source, settings.blobs):
             here = object_store_at(settings, settings.blobs)
             blobs.extend([size async for size in copy_blobs(there, here, tenants_in(replica))])
 
     with tempfile.TemporaryDirectory(prefix="omium-restore-") as scratch, _bar() as report:
-        folder = Path(scratch) if dry_run else settings.data_dir
+        folder = Path(scratch) if dry_run else shard_folder(settings.data_dir, shard)
+        if not dry_run:
+            claim_shard(folder, shard, shards)
         restored = await restore(
             archive, past, folder, index=index, report=report, before=bring_blobs
         )
@@ -172,7 +273,9 @@ def verify(
         str | None,
         typer.Option("--archive", metavar="URL", help="Read everything in this archive too."),
     ] = None,
-    blobs: Annotated[bool, typer.Option("--blobs", help="Read every blob too.")] = False,
+    blobs: Annotated[
+        bool, typer.Option("--blobs", help="Read every blob too, and name those that are missing.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -185,11 +288,13 @@ def verify(
       omium verify member-1 member-2 member-3
     """
     settings = settings_of(data_dir)
-    places = [(folder / REPLICA_NAME) for folder in directories or [settings.data_dir]]
-    found = asyncio.run(_verify(settings, places, archive, blobs=blobs))
+    # Those of one group have one past.
+    groups = [[folder / REPLICA_NAME for folder in directories]] if directories else []
+    groups = groups or [[replica] for replica in _replicas_of(settings)]
+    found = asyncio.run(_verify(settings, groups, archive, blobs=blobs))
     damage = [str(error) for error in found]
     if as_json:
-        out_json({"type": "verify", "replicas": len(places), "damage": damage})
+        out_json({"type": "verify", "replicas": sum(map(len, groups)), "damage": damage})
     else:
         for line in damage[:SHOWN_MAX]:
             out(line)
@@ -200,15 +305,17 @@ def verify(
 
 
 async def _verify(
-    settings: Settings, places: list[Path], url: str | None, *, blobs: bool
+    settings: Settings, groups: list[list[Path]], url: str | None, *, blobs: bool
 ) -> list[OmiumError]:
     from omium.storage.verifying import damage_in_replica, disagreements, executions_in
 
     found: list[OmiumError] = []
+    places = [place for group in groups for place in group]
     for place in places:
         found += damage_in_replica(place)
         say(f"{place}: {counted(executions_in(place), 'execution')} read")
-    found += disagreements(places)
+    for group in groups:
+        found += disagreements(group)
     if blobs:
         found += [error async for error in _damaged_blobs(settings, places)]
     if url is not None:
@@ -219,7 +326,7 @@ async def _verify(
 async def _damaged_blobs(settings: Settings, places: list[Path]) -> AsyncIterator[OmiumError]:
     from omium.serve.composition import object_store_at
     from omium.storage.shipping import tenants_in
-    from omium.storage.verifying import damage_in_blobs
+    from omium.storage.verifying import damage_in_blobs, missing_blobs
 
     read = 0
     tenants = sorted({tenant for place in places for tenant in tenants_in(place)})
@@ -227,6 +334,13 @@ async def _damaged_blobs(settings: Settings, places: list[Path]) -> AsyncIterato
     async for read, error in damage_in_blobs(store, tenants):  # noqa: B007 (the last is told)
         if error is not None:
             yield error
+    named: set[str] = set()
+    for place in places:
+        async for error in missing_blobs(store, place):
+            # What two seats name is missing once.
+            if error.name not in named:
+                named.add(error.name)
+                yield error
     say(f"{settings.blobs}: {counted(read, 'blob')} read")
 
 
@@ -235,22 +349,26 @@ async def _damaged_archive(settings: Settings, url: str) -> AsyncIterator[OmiumE
     from omium.storage.archive import Archive
     from omium.storage.verifying import damage_in_archive
 
-    archive = Archive(object_store_at(settings, url))
-    pasts = await archive.pasts()
+    shards = shard_count_in(await object_store_at(settings, url).keys("shards"))
+    archives = [Archive(object_store_at(settings, shard_url(url, n))) for n in range(shards)]
+    pasts = [(archive, past) for archive in archives for past in await archive.pasts()]
     if not pasts:
         raise NotFound("archive", url, "nothing was ever shipped or backed up to it")
     with tempfile.TemporaryDirectory(prefix="omium-verify-") as scratch:
-        for past in pasts:
+        for archive, past in pasts:
             async for error in damage_in_archive(archive, past, Path(scratch)):
                 yield error
             say(f"{url}: {past.claim.replica} read, up to entry {past.end}")
 
 
-def _replica_of(settings: Settings) -> Path:
-    path = settings.data_dir / REPLICA_NAME
-    if not path.exists():
-        raise NotFound("replica", str(path), "nothing has run in this data directory yet")
-    return path
+def _replicas_of(settings: Settings) -> list[Path]:
+    """The replica of each shard, by number."""
+    data_dir = settings.data_dir
+    paths = [shard_folder(data_dir, n) / REPLICA_NAME for n in range(recorded_shards(data_dir))]
+    for path in paths:
+        if not path.exists():
+            raise NotFound("replica", str(path), "nothing has run in this data directory yet")
+    return paths
 
 
 class _Bar:

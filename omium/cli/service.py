@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import msgspec
 import psutil
@@ -25,7 +25,12 @@ from omium.types import Status
 
 if TYPE_CHECKING:
     from omium.actors.client import Client
+    from omium.actors.group.talk import SeatView
     from omium.actors.messages import ArchiveView, RuntimeView
+    from omium.runtime.endpoint import Endpoint
+
+_Seats: TypeAlias = "dict[tuple[int, int], SeatView | None]"
+"""By shard and number: what each seat is, None for one that does not answer."""
 
 REPLICA_TITLE = "ray::ServeReplica:omium:"
 ASK_TIMEOUT_S = 5.0
@@ -153,7 +158,8 @@ def _record_json(record: ServiceRecord) -> dict[str, Any]:
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Whether the service runs, where, and what it does.
+    """Whether the service runs, where, and what it does. In a group of coordinators each seat is
+    asked what it is.
 
     Examples:
 
@@ -163,11 +169,14 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     settings = load_settings({"data_dir": data_dir})
     record = live_service(settings.data_dir)
     with opened_if_any(settings) as records:
-        counts = records.journal.counts() if records is not None else {}
-    view = asyncio.run(_runtime_view(settings)) if record is not None else None
+        counts = records.journals.counts() if records is not None else {}
+    view, seats = asyncio.run(_views(settings)) if record is not None else (None, {})
     replicas = _replicas(record) if record is not None else []
     if as_json:
-        out_json(_status_json(record, counts, view, replicas))
+        told = _status_json(record, counts, view, replicas)
+        if seats:
+            told["seats"] = [_seat_json(*place, seat) for place, seat in seats.items()]
+        out_json(told)
         return
     if record is None:
         out(f"no service uses {settings.data_dir}")
@@ -179,8 +188,13 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             out(f"dashboard   {record.dashboard} (token {record.ray_token})")
         out(f"replicas    {len(replicas)} of the HTTP API")
         out(f"workers     {_workers_text(view)}")
+        several = len({shard for shard, _ in seats}) > 1
+        for (shard, number), seat in seats.items():
+            out(f"seat {number}      {f'shard {shard}: ' * several}{_seat_text(seat)}")
         if view is not None:
             out(f"gateway     {view.gateway_url or 'away'}")
+            if view.shards:
+                out(f"shards      {_shards_text(view)}")
             if view.archive is not None:
                 out(f"archive     {_archive_text(view.archive)}")
     out(f"executions  {', '.join(f'{n} {name}' for name, n in counts.items()) or 'none yet'}")
@@ -208,6 +222,8 @@ def _status_json(
             told["gateway"] = {"url": view.gateway_url, "pid": view.gateway_pid}
         if view.archive is not None:
             told["archive"] = msgspec.to_builtins(view.archive)
+        if view.shards:
+            told["shards"] = [_shard_json(shard) for shard in view.shards]
         told["workers"] = [msgspec.to_builtins(worker) for worker in view.workers]
     return told
 
@@ -219,38 +235,77 @@ def _workers_text(view: RuntimeView | None) -> str:
     return f"{len(view.workers)}, at work on {counted(attempts, 'attempt')}"
 
 
+def _shards_text(view: RuntimeView) -> str:
+    pids = ", ".join(str(shard.pid) for shard in view.shards)
+    return f"{len(view.shards)}, led by the processes {pids}"
+
+
+def _shard_json(view: RuntimeView) -> dict[str, Any]:
+    return {
+        "coordinator": {"pid": view.pid},
+        "followers": view.followers,
+        "workers": len(view.workers),
+        "archive": msgspec.to_builtins(view.archive),
+    }
+
+
 def _archive_text(archive: ArchiveView) -> str:
     missing = archive.committed - archive.shipped
     text = f"{archive.url}, up to entry {archive.shipped}"
     if missing:
         text += f"; {missing:,} not there, for {duration_text(archive.behind_ms / 1000)}"
+    if archive.held:
+        text += f"; {counted(archive.held, 'answer')} held back"
     return f"{text}; {archive.trouble}" if archive.trouble else text
 
 
-async def _runtime_view(settings: Settings) -> RuntimeView | None:
-    """What the coordinator says; None while it does not answer."""
-    from omium.actors.client import Client
-    from omium.clock import SystemClock
-    from omium.storage.blobs import open_blob_store
+def _seat_text(seat: SeatView | None) -> str:
+    if seat is None:
+        return "does not answer"
+    text = (
+        f"{seat.role} in term {seat.term}, process {seat.pid}, applied up to entry {seat.applied}"
+    )
+    if seat.last > seat.applied:
+        text += f", holds up to {seat.last}"
+    if seat.role != "leader" and not seat.leads:
+        text += "; knows no leader"
+    return f"{text}; stopped: {seat.trouble}" if seat.trouble else text
+
+
+def _seat_json(shard: int, number: int, seat: SeatView | None) -> dict[str, Any]:
+    if seat is None:
+        return {"shard": shard, "seat": number, "role": None}
+    told = {name: value for name, value in msgspec.to_builtins(seat).items() if name != "m"}
+    return {"shard": shard, **told}
+
+
+async def _views(settings: Settings) -> tuple[RuntimeView | None, _Seats]:
+    """What the coordinator says, None while it does not answer; and each seat of each group."""
+    from omium.actors.group.looking import look
 
     endpoint = live_endpoint(settings.data_dir)
     if endpoint is None:
-        return None
-    client = Client(
-        (endpoint.host, endpoint.port),
-        bytes.fromhex(endpoint.secret),
-        # What is asked takes no blobs.
-        blobs=open_blob_store("memory://"),
-        clock=SystemClock(),
-    )
-    client.open()
+        return None, {}
+    secret = bytes.fromhex(endpoint.secret)
+    shards = [endpoint.peers, *endpoint.further_peers]
+    looking = asyncio.gather(*(look(peers, secret, ASK_TIMEOUT_S) for peers in shards))
+    view, looks = await asyncio.gather(_runtime_view(endpoint), looking)
+    return view, {
+        (shard, number): seat
+        for shard, seats in enumerate(looks)
+        for number, seat in enumerate(seats, 1)
+    }
+
+
+async def _runtime_view(endpoint: Endpoint) -> RuntimeView | None:
+    """What the coordinators say; None while one does not answer."""
+    from omium.cli.linking import linked
+
     try:
-        async with asyncio.timeout(ASK_TIMEOUT_S):
+        async with linked(endpoint) as client, asyncio.timeout(ASK_TIMEOUT_S):
             return await client.runtime()
     except (TimeoutError, OmiumError):
         return None
-    finally:
-        await client.close()
 
 
 def _replicas(record: ServiceRecord) -> list[int]:
@@ -331,7 +386,7 @@ def _kill(process: psutil.Process) -> None:
 def _tell_left(settings: Settings, *, as_json: bool, ended: bool = True) -> None:
     """Say what an ended service left unfinished."""
     with opened_if_any(settings) as records:
-        counts = records.journal.counts() if records is not None else {}
+        counts = records.journals.counts() if records is not None else {}
     left = sum(counts.get(name, 0) for name in ("queued", "running"))
     paused = counts.get("paused", 0)
     if as_json:

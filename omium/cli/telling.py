@@ -49,7 +49,7 @@ def tell(ending: Drive, place: Place, *, as_json: bool, quiet: bool) -> int:
     if as_json and ending.execution_id is not None:
         out_json(_interrupted_json(ending))
     if ending.signal is not None:
-        name = "interrupted" if ending.signal == signal.SIGINT else "terminated"
+        name = signal_name(ending.signal)
         say(f"{name}; {go_on}" if go_on else f"{name}; nothing was started")
         return 128 + ending.signal
     assert ending.error is not None
@@ -57,6 +57,11 @@ def tell(ending: Drive, place: Place, *, as_json: bool, quiet: bool) -> int:
     if go_on:
         say(go_on)
     return exit_code_for(ending.error)
+
+
+def signal_name(number: int) -> str:
+    """What a signal did, in a word."""
+    return "interrupted" if number == signal.SIGINT else "terminated"
 
 
 def _interrupted_json(ending: Drive) -> dict[str, Any]:
@@ -191,6 +196,8 @@ def how_to_decide(execution_id: str, place: Place, reason: str = "outcome_unknow
             return f"answer with: {command} --answer JSON|@FILE|TEXT, or --deny"
         case "approval":
             return f"decide with: {command} --approve | --deny | --answer ARGUMENTS"
+        case "handoff_rejected":
+            return f"decide with: {command} --decide retry | approve | fail, or --answer JSON"
         case "signal":
             return f"signal with: omium signal {execution_id} NAME{place.options}"
         case _:

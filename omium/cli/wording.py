@@ -16,6 +16,7 @@ from omium.execution.events import (
     CallDecided,
     CallFailed,
     CallIntended,
+    CallSuspended,
     Cancelled,
     Completed,
     Created,
@@ -23,6 +24,11 @@ from omium.execution.events import (
     Event,
     Failed,
     FailureRecorded,
+    HandoffAccepted,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
+    HandoffVoted,
     Paused,
     Resumed,
     RoundStarted,
@@ -136,6 +142,8 @@ def detail_of(event: Event) -> str:
             return ", ".join(_answered(event))
         case CallFailed():
             return f"call {event.call}, {failure_text(event.failure)}"
+        case CallSuspended():
+            return f"call {event.call} asks, and starts over when there is an answer"
         case CallDecided():
             answer = f" {clipped(event.response)}" if event.response is not None else ""
             why = f": {one_line(event.reason, CLIP_CHARS)}" if event.reason else ""
@@ -148,6 +156,24 @@ def detail_of(event: Event) -> str:
             return "nobody handed to it"
         case RoundStarted():
             return f"back to {event.to}: round {event.round} of {', '.join(event.agents)}"
+        case HandoffOffered():
+            schema = f", for schema {event.schema[:19]}…" if event.schema else ""
+            return f"{event.handoff}, of attempt {event.epoch}{schema}"
+        case HandoffVoted():
+            why = f": {one_line(event.reason, CLIP_CHARS)}" if event.reason else ""
+            return f"{event.handoff}, {event.validator} {event.ballot}{why}"
+        case HandoffAccepted():
+            return event.handoff
+        case HandoffRejected():
+            said = "; ".join(
+                f"{one.path or one.validator} {one.message}".strip() for one in event.reasons
+            )
+            return f"{event.handoff}: {one_line(said)}"
+        case HandoffDecided():
+            answer = f" {clipped(event.output)}" if event.output is not None else ""
+            again = f", again: {', '.join(event.agents)}" if event.agents else ""
+            why = f": {one_line(event.reason, CLIP_CHARS)}" if event.reason else ""
+            return f"{event.handoff}, {event.decision}{answer}{again}{_by(event.by)}{why}"
         case FailureRecorded() | Failed():
             return failure_text(event.failure)
         case Paused():

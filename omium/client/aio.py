@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from omium.client.pages import listed
 from omium.client.shapes import (
     ApiKey,
     Checkpoint,
+    CodeInfo,
     Delivery,
     Event,
     Execution,
@@ -30,8 +33,9 @@ from omium.client.shapes import (
     WorkflowVersion,
 )
 from omium.client.transport import Transport
-from omium.errors import DeadlineExceeded, DefinitionError, InputError
+from omium.errors import DeadlineExceeded, DefinitionError, InputError, NotFound
 from omium.execution.records import Decision
+from omium.storage.code_bundle import Bundle, pack
 from omium.types import Json, Status
 
 _T = TypeVar("_T")
@@ -40,6 +44,7 @@ RETRY_S = 60.0
 """A service that is started again takes some ten seconds."""
 
 WAIT_S = 25.0
+UPLOAD_TIMEOUT_S = 180.0
 PAGE = 100
 
 
@@ -100,15 +105,23 @@ class AsyncClient:
 
     # ------------------------------------------------------------------ workflows
 
-    async def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
+    async def register(
+        self, definition: Mapping[str, Any] | Path | str, *, code: CodeInfo | None = None
+    ) -> WorkflowVersion:
         """Register a version of a workflow: a definition, or the path of its file.
 
-        The same definition again changes nothing. Raises ``DefinitionError`` with every
-        mistake, and ``Conflict`` when that version is another definition already.
+        It runs for ever on what the service's folders hold now, or on ``code`` that was uploaded.
+        The same again changes nothing. Raises ``DefinitionError`` with every mistake, and
+        ``Conflict`` when that version has another definition or other code already.
         """
+        params = {"code": code.digest if code is not None else None}
         if isinstance(definition, Mapping):
             return await self._transport.ask(
-                WorkflowVersion, "POST", "/v1/workflows", body={"definition": dict(definition)}
+                WorkflowVersion,
+                "POST",
+                "/v1/workflows",
+                params=params,
+                body={"definition": dict(definition)},
             )
         try:
             content = await asyncio.to_thread(Path(definition).read_bytes)
@@ -119,11 +132,35 @@ class AsyncClient:
                 WorkflowVersion,
                 "POST",
                 "/v1/workflows",
+                params=params,
                 content=content,
                 headers={"content-type": "application/yaml"},
             )
         except DefinitionError as error:
             raise DefinitionError(str(definition), error.problems) from error
+
+    async def upload_code(self, code: Path | str | Bundle) -> CodeInfo:
+        """Upload the content of a folder, or a bundle that was made of several, unless it is
+        there. What of a folder is left out is said in the guide, "Bring your own code".
+
+        Raises ``InputError`` for a folder that is too large or cannot be read, ``Conflict`` where
+        the tenant has as much code as it may, and ``PermissionRefused`` where it may bring none.
+        """
+        bundle = code
+        if not isinstance(bundle, Bundle):
+            bundle = await asyncio.to_thread(pack, [Path(bundle)])
+        sha256 = hashlib.sha256(bundle.data)
+        with suppress(NotFound):
+            return await self._transport.ask(CodeInfo, "GET", f"/v1/code/{sha256.hexdigest()}")
+        digest = base64.b64encode(sha256.digest()).decode()
+        return await self._transport.ask(
+            CodeInfo,
+            "POST",
+            "/v1/code",
+            content=bundle.data,
+            headers={"content-type": "application/zip", "content-digest": f"sha-256=:{digest}:"},
+            timeout_s=UPLOAD_TIMEOUT_S,
+        )
 
     async def workflow(self, name: str, version: str | None = None) -> WorkflowVersion:
         """A workflow's latest version, or the one named. Raises ``NotFound``."""

@@ -13,6 +13,7 @@ from omium.client.aio import RETRY_S, AsyncClient, AsyncHandle
 from omium.client.shapes import (
     ApiKey,
     Checkpoint,
+    CodeInfo,
     Delivery,
     Event,
     Execution,
@@ -23,6 +24,7 @@ from omium.client.shapes import (
     WorkflowVersion,
 )
 from omium.execution.records import Decision
+from omium.storage.code_bundle import Bundle
 from omium.types import Json, Status
 
 _T = TypeVar("_T")
@@ -115,9 +117,15 @@ class Client:
     def close(self) -> None:
         self._loop.close(self._client.close())
 
-    def register(self, definition: Mapping[str, Any] | Path | str) -> WorkflowVersion:
+    def register(
+        self, definition: Mapping[str, Any] | Path | str, *, code: CodeInfo | None = None
+    ) -> WorkflowVersion:
         """See ``AsyncClient.register``."""
-        return self._loop.wait(self._client.register(definition))
+        return self._loop.wait(self._client.register(definition, code=code))
+
+    def upload_code(self, code: Path | str | Bundle) -> CodeInfo:
+        """See ``AsyncClient.upload_code``."""
+        return self._loop.wait(self._client.upload_code(code))
 
     def workflow(self, name: str, version: str | None = None) -> WorkflowVersion:
         """See ``AsyncClient.workflow``."""

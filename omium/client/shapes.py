@@ -62,6 +62,37 @@ class Agent(_Shape, frozen=True, kw_only=True):
     round: int = 1
 
 
+class Reason(_Shape, frozen=True, kw_only=True):
+    """Why a handoff was rejected; ``path`` is a JSON Pointer into what was handed over, and
+    ``validator`` who voted against it."""
+
+    code: str
+    message: str
+    path: str = ""
+    validator: str = ""
+
+
+class Vote(_Shape, frozen=True, kw_only=True):
+    """What a validator, ``package.module:function`` or an agent, said of a handoff, and why."""
+
+    validator: str
+    ballot: Literal["for", "against"]
+    reason: str = ""
+
+
+class Handoff(_Shape, frozen=True, kw_only=True):
+    """What one agent hands to another that checks it: the latest between these two."""
+
+    handoff: str
+    source: str
+    to: str
+    status: Literal["offered", "accepted", "rejected", "failed"]
+    index: int
+    offered_ms: int
+    reasons: tuple[Reason, ...] = ()
+    votes: tuple[Vote, ...] = ()
+
+
 class ExecutionInfo(_Shape, frozen=True, kw_only=True):
     """An execution in a list. ``cost_micros`` is in millionths of a US dollar; None: unknown."""
 
@@ -94,6 +125,7 @@ class Execution(ExecutionInfo, frozen=True, kw_only=True):
     failure: Failure | None = None
     pause: Pause | None = None
     questions: tuple[Question, ...] = ()
+    handoffs: tuple[Handoff, ...] = ()
 
 
 class Event(_Shape, frozen=True, kw_only=True):
@@ -120,9 +152,26 @@ class Checkpoint(_Shape, frozen=True, kw_only=True):
 
 
 class VersionInfo(_Shape, frozen=True, kw_only=True):
+    """A version in a list; ``code`` is the digest of its code, None for what is installed."""
+
     version: str
     digest: str
     registered_ms: int
+    code: str | None = None
+
+
+class CodeInfo(_Shape, frozen=True, kw_only=True):
+    """A bundle of code, named by its content: ``sha256:`` and the digest in hex."""
+
+    digest: str
+    bytes: int
+    files: int
+
+
+class PinnedCode(CodeInfo, frozen=True, kw_only=True):
+    """The code of a version; ``uploaded`` says that it is not the service's own."""
+
+    uploaded: bool = False
 
 
 class WorkflowInfo(_Shape, frozen=True, kw_only=True):
@@ -136,11 +185,15 @@ class WorkflowInfo(_Shape, frozen=True, kw_only=True):
 
 
 class WorkflowVersion(_Shape, frozen=True, kw_only=True):
-    """A version of a workflow, with its whole definition."""
+    """A version of a workflow, with its whole definition.
+
+    Its executions run on ``code``, whatever becomes of the folders; None: on what is installed.
+    """
 
     name: str
     version: str
     digest: str
+    code: PinnedCode | None = None
     registered_ms: int
     definition: dict[str, Any]
     versions: tuple[VersionInfo, ...] = ()

@@ -44,6 +44,10 @@ WAITING_MAX = 16_384
 """Proposals, and reads, that may wait in one member; more are refused."""
 
 PROPOSED_AT_ONCE_MAX = 512
+
+APPLY_BEHIND_MAX = 256
+"""Committed entries that a follower may have before it that it has not applied."""
+
 RETRY_TICKS = 10
 """Ticks after which a write that failed is tried again."""
 
@@ -110,6 +114,7 @@ class Member(Generic[R]):
         self._failed: OmiumError | None = None
         self._retry_in = 0
         self._campaign_in: int | None = None
+        self._apply_due = True
         self._applied_term = log.storage.term(log.applied) or 0
         self._led_term = 0
         self._stopped: OmiumError | None = None
@@ -156,6 +161,7 @@ class Member(Generic[R]):
         self._host.wake()
 
     def _tick(self) -> None:
+        self._apply_due = True
         if self._campaign_in is not None:
             self._campaign_in -= 1
             if self._campaign_in <= 0:
@@ -215,6 +221,10 @@ class Member(Generic[R]):
                 self._guarded(self.node.campaign)
             self._host.wake()
 
+    def halt(self, error: OmiumError) -> None:
+        """Stop for good: the host has found that it must not go on from this disk."""
+        self._stop(error)
+
     def campaign(self) -> None:
         """Start an election now."""
         self._guarded(self.node.campaign)
@@ -232,8 +242,8 @@ class Member(Generic[R]):
         """Let the group carry out ``data``; what waits is proposed together in ``work``.
 
         ``then`` is told what the state machine said, once that is committed and applied here.
-        Or it gets ``NotLeading``, ``RequestDropped`` or the error of the disk. An error that
-        says so leaves open whether the command is carried out. ``then`` must not raise.
+        Or it gets ``NotLeading``, also where a write failed here, or ``RequestDropped``. An error
+        that says so leaves open whether the command is carried out. ``then`` must not raise.
         """
         error = self._refusal(len(self._asked))
         if error is not None:
@@ -269,7 +279,7 @@ class Member(Generic[R]):
         if self._stopped is not None:
             return self._stopped
         if self._failed is not None:
-            return self._failed
+            return NotLeading(NONE)
         if self.node.role is not Role.LEADER:
             return NotLeading(self.node.lead)
         if waiting >= WAITING_MAX:
@@ -279,7 +289,8 @@ class Member(Generic[R]):
     # ---- the loop
 
     def work(self) -> None:
-        """Do all that there is to do. Called after ``Host.wake``."""
+        """Do one round of what there is to do. Called after ``Host.wake``, which is asked for
+        again where more follows, so that what this round answered leaves before the next one."""
         if self._stopped is None:
             self._guarded(self._work)
 
@@ -287,12 +298,29 @@ class Member(Generic[R]):
         self._working = True
         try:
             self._ask()
-            while self._idle and self.node.has_ready():
+            if self._is_due:
                 self._begin()
         finally:
             self._working = False
         if self._stopped is None:
             self._look()
+            if self._is_due:
+                self._host.wake()
+
+    @property
+    def _is_due(self) -> bool:
+        return self._idle and self.node.has_ready(apply=self._applies)
+
+    @property
+    def _applies(self) -> bool:
+        """Whether to apply what is committed now.
+
+        On the leader somebody waits for it. A follower does it once a tick, for many entries at
+        once, so that what the leader waits for, the next write, does not stand behind it.
+        """
+        return (
+            self.node.role is Role.LEADER or self._apply_due or self.node.behind >= APPLY_BEHIND_MAX
+        )
 
     @property
     def _idle(self) -> bool:
@@ -326,7 +354,10 @@ class Member(Generic[R]):
                 _tell(waiting, error)
 
     def _begin(self) -> None:
-        ready = self.node.ready()
+        applies = self._applies
+        ready = self.node.ready(apply=applies)
+        if applies:
+            self._apply_due = False
         for message in ready.messages:
             self._host.send(message)
         batch = Batch(
@@ -432,7 +463,8 @@ class Member(Generic[R]):
         dumb meanwhile; the others go on without it."""
         self._failed = error
         self._retry_in = RETRY_TICKS
-        self._give_up(error, error)
+        # Not the error: it is this disk's, and another may lead at once.
+        self._give_up(NotLeading(NONE), NotLeading(NONE, True))
         self._look()
 
     def _retry(self) -> None:

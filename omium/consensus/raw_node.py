@@ -221,49 +221,61 @@ class RawNode:
 
     # ---- what a node wants done
 
-    def has_ready(self) -> bool:
-        """Whether there is something to do."""
+    def has_ready(self, *, apply: bool = True) -> bool:
+        """Whether there is something to do, other than to apply what was committed where that
+        may wait (``apply`` False)."""
         raft = self.raft
+        hard_state = raft.hard_state()
         return bool(
             raft.outbox
             or raft.outbox_after_write
             or raft.log.unstable.entries
             or raft.log.unstable.snapshot is not None
-            or raft.log.has_next_committed()
+            or (apply and raft.log.has_next_committed())
             or raft.read_states
             or raft.self_vote_due
             or raft.soft_state() != self._soft_state
-            or raft.hard_state() != self._hard_state
+            or _is_promise(hard_state, self._hard_state)
+            or (apply and hard_state.commit != self._hard_state.commit)
         )
 
-    def ready(self) -> Ready:
-        """What to do now. ``advance`` must follow before this is called again."""
+    def ready(self, *, apply: bool = True) -> Ready:
+        """What to do now. ``advance`` must follow before this is called again.
+
+        Without ``apply`` no committed entries are handed out; they are with a later one.
+        """
         if self._given is not None:
             raise InvariantBroken("ready() was called twice without advance()")
         raft, log = self.raft, self.raft.log
         soft_state, hard_state = raft.soft_state(), raft.hard_state()
         soft_changed = soft_state != self._soft_state
-        hard_changed = hard_state != self._hard_state
         entries, snapshot = tuple(log.unstable.entries), log.unstable.snapshot
+        # How far is committed is learnt again: alone it is worth no write. With entries it must
+        # be written: no change of members may be durable before it is known that the one before
+        # it is committed. Else a node that crashed holds an election among members of two
+        # changes ago, whose majority need not meet that of now.
+        hard_changed = _is_promise(hard_state, self._hard_state) or (
+            hard_state.commit != self._hard_state.commit
+            and bool(apply or entries or snapshot is not None)
+        )
         must_sync = bool(
-            entries
-            or snapshot is not None
-            or hard_state.term != self._hard_state.term
-            or hard_state.vote != self._hard_state.vote
+            entries or snapshot is not None or _is_promise(hard_state, self._hard_state)
         )
         ready = Ready(
             soft_state=soft_state if soft_changed else None,
             hard_state=hard_state if hard_changed else None,
             snapshot=snapshot,
             entries=entries,
-            committed_entries=log.next_committed(),
+            committed_entries=log.next_committed() if apply else (),
             messages=raft.outbox,
             messages_after_write=raft.outbox_after_write,
             read_states=raft.read_states,
             must_sync=must_sync,
         )
         self._self_vote = (raft.role, raft.term) if raft.self_vote_due else None
-        self._soft_state, self._hard_state = soft_state, hard_state
+        self._soft_state = soft_state
+        if hard_changed:
+            self._hard_state = hard_state
         raft.outbox, raft.outbox_after_write, raft.read_states = [], [], []
         raft.self_vote_due = False
         self._given = ready
@@ -312,6 +324,11 @@ class RawNode:
         return self.raft.lead
 
     @property
+    def behind(self) -> int:
+        """How many entries are committed and not applied yet."""
+        return self.raft.log.committed - self.raft.log.applied
+
+    @property
     def role(self) -> Role:
         """Its role."""
         return self.raft.role
@@ -345,3 +362,8 @@ class RawNode:
             membership=raft.tracker.membership,
             progress=progress,
         )
+
+
+def _is_promise(now: HardState, before: HardState) -> bool:
+    """Whether a hard state says more than which entries are committed."""
+    return now.term != before.term or now.vote != before.vote

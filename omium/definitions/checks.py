@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from omium.definitions.components import component_problems
 from omium.definitions.crews import crew_problems
 from omium.definitions.graph import HandoffGraph
-from omium.definitions.handoff_checks import graph_in, handoff_problems
+from omium.definitions.handoff_checks import graph_in, handoff_problems, voted_about
 from omium.definitions.parts import MAX_ITEMS, Member, final_output, mappings, members_of, strings
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
 from omium.definitions.schema_check import schema_problems
@@ -27,7 +27,7 @@ RESERVED_NAMES = ("inputs",)
 _CREW_TEXTS = ("role", "goal", "backstory")
 _CREW_KEYS = (*_CREW_TEXTS, "tasks")
 _A_CREW = "role, goal, backstory and tasks"
-_TEAM_KEYS = ("component", "task", "answer_from")
+_TEAM_KEYS = ("component", "task", "answer_from", "isolation")
 _EXPECTED_KEYS = {
     "role": "a text",
     "goal": "a text",
@@ -51,6 +51,7 @@ def relational_problems(
     yield from unplaced
     yield from handoff_problems(data, members, graph)
     yield from _schemas(data, members)
+    yield from _inputs(members, graph, voted_about(data))
     yield from _references(data, members, graph)
 
 
@@ -196,6 +197,26 @@ def _schemas(data: Mapping[str, Json], members: list[Member]) -> Iterator[Proble
         yield from schema_problems(member.data.get("output"), (*member.path, "output"))
         for i, task in mappings(member.data.get("tasks")):
             yield from schema_problems(task.get("output"), (*member.path, "tasks", i, "output"))
+
+
+def _inputs(
+    members: list[Member], graph: HandoffGraph, voted: Collection[str]
+) -> Iterator[Problem]:
+    """Input schemas: of what others hand over, so of agents to whom somebody hands. About what is
+    handed to ``voted`` validators vote."""
+    for member in members:
+        path = (*member.path, "input")
+        yield from schema_problems(member.data.get("input"), path)
+        if member.data.get("input") is None:
+            if member.data.get("accept_timeout_s") is not None and member.name not in voted:
+                text = "found without input, expected it where something is to be accepted"
+                yield Problem(path=(*member.path, "accept_timeout_s"), text=text)
+            continue
+        if member.name not in graph.agents:
+            continue
+        if not graph.givers(member.name):
+            text = "found for an agent that nobody hands to, expected it where outputs are taken"
+            yield Problem(path=path, text=text)
 
 
 def _references(

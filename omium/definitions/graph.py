@@ -27,21 +27,25 @@ class HandoffGraph:
 
     ``agents`` are in the order of the definition; ``edges`` are pairs (giver, receiver),
     each once. Of the handoffs, ``loops`` are those that go back: they are no edges, and nobody
-    waits for them. Every answer of several agents is in the order of the definition too,
-    ``order`` apart. Methods raise ``KeyError`` for a name that is no agent.
+    waits for them. ``votes`` are pairs (judge, receiver): the receiver waits for what the judge
+    says, and does not see it. To a judge there is an edge from the giver. Every answer of several
+    agents is in the order of the definition too, ``order`` apart. Methods raise ``KeyError`` for a
+    name that is no agent.
     """
 
     agents: tuple[str, ...]
     edges: tuple[Edge, ...]
     loops: tuple[Edge, ...] = ()
+    votes: tuple[Edge, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Every agent after all that hand to it, else in the order of the definition.
+        """Every agent after all that hand to it and all that vote about that, else in the order
+        of the definition.
 
         Agents on a cycle, and those behind one, are left out.
         """
-        waits = {agent: set(self.givers(agent)) for agent in self.agents}
+        waits = {agent: {*self.givers(agent), *self.judges(agent)} for agent in self.agents}
         done: list[str] = []
         while ready := next((a for a in self.agents if a in waits and not waits[a]), None):
             done.append(ready)
@@ -57,8 +61,8 @@ class HandoffGraph:
 
     @property
     def sinks(self) -> tuple[str, ...]:
-        """Agents that hand to nobody: their outputs are the result."""
-        return tuple(agent for agent in self.agents if not self.receivers(agent))
+        """Agents that hand to nobody: their outputs are the result. A judge's is its vote."""
+        return tuple(a for a in self.agents if not self.receivers(a) and not self.judged(a))
 
     def givers(self, agent: str) -> tuple[str, ...]:
         """Agents that hand to ``agent`` directly."""
@@ -67,6 +71,14 @@ class HandoffGraph:
     def receivers(self, agent: str) -> tuple[str, ...]:
         """Agents that ``agent`` hands to directly."""
         return self._pick(agent, {b for a, b in self.edges if a == agent})
+
+    def judges(self, agent: str) -> tuple[str, ...]:
+        """Agents that vote about what is handed to ``agent``."""
+        return self._pick(agent, {a for a, b in self.votes if b == agent})
+
+    def judged(self, agent: str) -> tuple[str, ...]:
+        """Agents to whom goes what ``agent`` votes about; none, where it is no judge."""
+        return self._pick(agent, {b for a, b in self.votes if a == agent})
 
     def upstream(self, agent: str) -> tuple[str, ...]:
         """Every agent whose output exists before ``agent`` starts."""
@@ -79,23 +91,29 @@ class HandoffGraph:
     def between(self, loop: Edge) -> tuple[str, ...]:
         """The agents that a loop runs again: its two ends and all that lie between them."""
         giver, receiver = loop
-        ahead = {receiver, *self.downstream(receiver)}
-        return self._pick(giver, ahead & {giver, *self.upstream(giver)})
+        waits = (*self.edges, *self.votes)
+        ahead = {receiver, *_reachable(receiver, waits)}
+        return self._pick(giver, ahead & {giver, *_reachable(giver, [(b, a) for a, b in waits])})
 
     def recalled(self, agent: str) -> tuple[str, ...]:
         """Agents of whose last round ``agent`` sees the output: itself, where it is in a loop,
-        and those that come after it there."""
-        later = {agent, *self.downstream(agent)}
+        and those that come after it there. A vote is seen by nobody else."""
+        later = {agent, *(a for a in self.downstream(agent) if not self.judged(a))}
         bodies = [self.between(loop) for loop in self.loops]
         return self._pick(agent, {a for body in bodies if agent in body for a in body} & later)
 
     def crossing(self) -> tuple[str, ...] | None:
         """Agents that would wait for one another for ever: who is handed to from inside of a
         loop and is not part of it waits for the loop to be left."""
-        waits = list(self.edges)
-        for loop in self.loops:
-            body = self.between(loop)
-            waits += [(loop[0], b) for a, b in self.edges if a in body and b not in body]
+        bodies = {loop: self.between(loop) for loop in self.loops}
+        waits = [*self.edges, *self.votes]
+        for giver, receiver in self.edges:
+            outside = [loop for loop, body in bodies.items() if receiver not in body]
+            left = [loop for loop in outside if giver in bodies[loop]]
+            # A loop that runs the end of another again may have it taken once more.
+            for loop in left:
+                left += [one for one in outside if loop[0] in bodies[one] and one not in left]
+            waits += [(loop[0], receiver) for loop in left]
         return _cycle(self.agents, waits)
 
     def cycles(self) -> tuple[tuple[str, ...], ...]:
@@ -122,17 +140,23 @@ def graph(workflow: Workflow) -> HandoffGraph:
         return graph_of(names, chain_edges(names))
     edges: list[Edge] = []
     loops: list[Edge] = []
+    votes: list[Edge] = []
     for handoff in workflow.handoffs:
         if not isinstance(handoff, Handoff):
             edges += chain_edges(chain_names(handoff))
         else:
             pairs = [(handoff.source, to) for to in handoff.to]
             (loops if handoff.loop is not None else edges).extend(pairs)
-    return graph_of(names, edges, loops)
+            edges += [(handoff.source, judge) for judge in handoff.judges]
+            votes += [(judge, to) for judge in handoff.judges for to in handoff.to]
+    return graph_of(names, edges, loops, votes)
 
 
 def graph_of(
-    agents: Iterable[str], edges: Iterable[Edge], loops: Iterable[Edge] = ()
+    agents: Iterable[str],
+    edges: Iterable[Edge],
+    loops: Iterable[Edge] = (),
+    votes: Iterable[Edge] = (),
 ) -> HandoffGraph:
     """A graph of ``agents``; repeated names and edges count once, edges to no agent not at all."""
     names = tuple(dict.fromkeys(agents))
@@ -141,7 +165,7 @@ def graph_of(
     def kept(pairs: Iterable[Edge]) -> tuple[Edge, ...]:
         return tuple(dict.fromkeys(pair for pair in pairs if known.issuperset(pair)))
 
-    return HandoffGraph(agents=names, edges=kept(edges), loops=kept(loops))
+    return HandoffGraph(agents=names, edges=kept(edges), loops=kept(loops), votes=kept(votes))
 
 
 def chain_names(chain: str) -> list[str]:

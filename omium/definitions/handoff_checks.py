@@ -5,55 +5,15 @@ Pure. Reads plain data, as ``checks`` does.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from omium.definitions.graph import Edge, HandoffGraph, chain_edges, chain_names, graph_of
-from omium.definitions.model import AGENT_NAME
-from omium.definitions.parts import Member, final_output, items, strings
+from omium.definitions.graph import Edge, HandoffGraph, chain_edges, graph_of
+from omium.definitions.judge_checks import judge_problems, judging
+from omium.definitions.parts import Link, Member, final_output, items, links, strings
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
 from omium.definitions.schema_check import schema_problems
 from omium.definitions.schema_walk import properties
 from omium.types import Json
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Handoff:
-    """One item of ``handoffs``: its pairs of giver and receiver, and what it says of them."""
-
-    path: Path
-    pairs: tuple[Edge, ...]
-    data: Mapping[str, Json]
-
-    @property
-    def giver(self) -> str:
-        """Who hands over, in a handoff that is no chain."""
-        return self.pairs[0][0] if self.pairs else ""
-
-    @property
-    def is_loop(self) -> bool:
-        return self.data.get("loop") is not None
-
-    @property
-    def is_plain(self) -> bool:
-        return all(self.data.get(key) is None for key in ("when", "otherwise", "loop"))
-
-
-def _handoffs(value: Json) -> Iterator[_Handoff]:
-    """The handoffs that have the right shape."""
-    for i, item in enumerate(items(value)):
-        path: Path = ("handoffs", i)
-        if isinstance(item, str):
-            names = chain_names(item)
-            if all(re.fullmatch(AGENT_NAME, name) for name in names):
-                yield _Handoff(path=path, pairs=tuple(chain_edges(names)), data={})
-        elif isinstance(item, dict):
-            giver, to = item.get("from"), item.get("to")
-            receivers = [to] if isinstance(to, str) else [name for _, name in strings(to)]
-            if isinstance(giver, str):
-                pairs = tuple((giver, receiver) for receiver in receivers)
-                yield _Handoff(path=path, pairs=pairs, data=item)
 
 
 def graph_in(
@@ -66,7 +26,8 @@ def graph_in(
     problems: list[Problem] = []
     edges: list[Edge] = []
     loops: list[Edge] = []
-    for handoff in _handoffs(data.get("handoffs")):
+    handoffs = list(links(data.get("handoffs")))
+    for handoff in handoffs:
         for pair in handoff.pairs:
             for name in pair:
                 if name not in names:
@@ -74,14 +35,25 @@ def graph_in(
                     text = f"found {described(name)}, expected {expected}"
                     problems.append(Problem(path=handoff.path, text=text))
             (loops if handoff.is_loop else edges).append(pair)
-    return graph_of(names, edges, loops), tuple(problems)
+    handed, votes = judging(handoffs, names)
+    return graph_of(names, [*edges, *handed], loops, votes), tuple(problems)
+
+
+def voted_about(data: Mapping[str, Json]) -> set[str]:
+    """The agents that are handed something about which validators vote."""
+    return {
+        receiver
+        for handoff in links(data.get("handoffs"))
+        if handoff.data.get("validators") is not None
+        for _, receiver in handoff.pairs
+    }
 
 
 def handoff_problems(
     data: Mapping[str, Json], members: list[Member], graph: HandoffGraph
 ) -> Iterator[Problem]:
     """Every mistake in the handoffs of ``data`` but names that are no agent's."""
-    handoffs = list(_handoffs(data.get("handoffs")))
+    handoffs = list(links(data.get("handoffs")))
     if all(handoff.is_plain for handoff in handoffs):
         yield from _cycles(handoffs, graph)
         return
@@ -89,14 +61,16 @@ def handoff_problems(
     yield from _repeated(handoffs)
     for handoff in handoffs:
         yield from _condition(handoff, handoffs, outputs)
+        yield from _votes(handoff)
         if handoff.is_loop:
             yield from _loop(handoff, graph)
+    yield from judge_problems(handoffs, members)
     cycles = list(_cycles(handoffs, graph))
     yield from cycles or _crossing(handoffs, graph)
 
 
-def _repeated(handoffs: list[_Handoff]) -> Iterator[Problem]:
-    first: dict[Edge, _Handoff] = {}
+def _repeated(handoffs: list[Link]) -> Iterator[Problem]:
+    first: dict[Edge, Link] = {}
     for handoff in handoffs:
         for pair in handoff.pairs:
             known = first.setdefault(pair, handoff)
@@ -106,7 +80,7 @@ def _repeated(handoffs: list[_Handoff]) -> Iterator[Problem]:
 
 
 def _condition(
-    handoff: _Handoff, handoffs: list[_Handoff], outputs: Mapping[str, Json]
+    handoff: Link, handoffs: list[Link], outputs: Mapping[str, Json]
 ) -> Iterator[Problem]:
     when, path = handoff.data.get("when"), handoff.path
     giver = handoff.giver
@@ -150,7 +124,29 @@ def _fields(when: dict[str, Json], path: Path, giver: str, output: Json) -> Iter
             yield Problem(path=place, text=text)
 
 
-def _loop(handoff: _Handoff, graph: HandoffGraph) -> Iterator[Problem]:
+def _votes(handoff: Link) -> Iterator[Problem]:
+    named, rule, path = handoff.data.get("validators"), handoff.data.get("rule"), handoff.path
+    if named is None:
+        if rule is not None:
+            text = "found without validators, expected these beside it"
+            yield Problem(path=(*path, "rule"), text=text)
+        return
+    if handoff.is_loop:
+        text = "found in a loop, expected when: a way back is not voted about"
+        yield Problem(path=(*path, "validators"), text=text)
+    first: set[str] = set()
+    for i, name in strings(named):
+        if name in first:
+            text = f"found {name!r} a second time, expected each once: one has one vote"
+            yield Problem(path=(*path, "validators", i), text=text)
+        first.add(name)
+    voters = len(items(named))
+    if isinstance(rule, int) and voters and rule > voters:
+        text = f"found {rule}, expected at most {voters}, as many as there are validators"
+        yield Problem(path=(*path, "rule"), text=text)
+
+
+def _loop(handoff: Link, graph: HandoffGraph) -> Iterator[Problem]:
     if len(handoff.pairs) > 1:
         text = f"found {len(handoff.pairs)} agents, expected one: a loop goes back to one agent"
         yield Problem(path=(*handoff.path, "to"), text=text)
@@ -164,7 +160,7 @@ def _loop(handoff: _Handoff, graph: HandoffGraph) -> Iterator[Problem]:
             yield Problem(path=(*handoff.path, "to"), text=text)
 
 
-def _cycles(handoffs: list[_Handoff], graph: HandoffGraph) -> Iterator[Problem]:
+def _cycles(handoffs: list[Link], graph: HandoffGraph) -> Iterator[Problem]:
     for cycle in graph.cycles():
         closing = cycle[-2:]
         path = next(h.path for h in handoffs if not h.is_loop and closing in h.pairs)
@@ -175,7 +171,7 @@ def _cycles(handoffs: list[_Handoff], graph: HandoffGraph) -> Iterator[Problem]:
         yield Problem(path=path, text=text)
 
 
-def _crossing(handoffs: list[_Handoff], graph: HandoffGraph) -> Iterator[Problem]:
+def _crossing(handoffs: list[Link], graph: HandoffGraph) -> Iterator[Problem]:
     cycle = graph.crossing()
     if cycle is not None:
         # At least one of them waits for a loop to be left: for the agent that hands back.

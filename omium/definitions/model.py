@@ -8,9 +8,12 @@ says what a correct value is and ends up in problem lines.
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,10 +34,12 @@ MAX_TOOLS = 128
 MAX_TASKS = 64
 MAX_MEMBERS = 16
 MAX_HANDOFFS = 1024
+MAX_VALIDATORS = 16
 MAX_ROUNDS = 100
 MAX_RETRIES = 10
 MAX_TIMEOUT_S = 86_400.0
 DEFAULT_TIMEOUT_S = 600.0
+MAX_REQUIREMENTS = 64
 MAX_EXECUTION_S = 365 * 86_400.0
 MAX_TEXT_CHARS = 262_144
 
@@ -45,8 +50,11 @@ _A_NAME = "a lower-case letter and then up to 62 of a-z, 0-9 and _"
 _A_TEXT = "a text that is not empty"
 _A_TOOL_NAME = "the name of a declared tool"
 _A_FUNCTION = "package.module:function"
+_A_VALIDATOR = f"{_A_FUNCTION} or the name of an agent"
 _A_MODEL = "provider/model, such as local/smollm2-135m-instruct"
+_A_REQUIREMENT = "a requirement such as 'pandas>=2.2', or a requirements file (*.txt)"
 _A_SCHEMA = "a JSON Schema (a mapping)"
+_A_RULE = f"all, majority, or how many have to be for it, from 1 to {MAX_VALIDATORS}"
 _A_CONDITION = "a JSON Schema (a mapping) that the output must fit"
 _A_COMPONENT = "an AutoGen component (a mapping with provider and config)"
 
@@ -70,6 +78,30 @@ def _is_false(value: object) -> bool:
     return value is False
 
 
+def _requirement(text: str) -> str:
+    if text.endswith(".txt"):
+        parts = PurePosixPath(text).parts
+        if text.startswith(("/", "-")) or ".." in parts or not text.isprintable():
+            raise ValueError(_A_REQUIREMENT)
+        return text
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise ValueError(_A_REQUIREMENT) from error
+    return text
+
+
+def _rule(value: object) -> object:
+    # Before the types of the union: each of them would make a problem of its own.
+    match value:
+        case "all" | "majority":
+            return value
+        case int() if not isinstance(value, bool) and 1 <= value <= MAX_VALIDATORS:
+            return value
+        case _:
+            raise ValueError(_A_RULE)
+
+
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -77,8 +109,16 @@ def _several(value: object) -> object:
 Name: TypeAlias = Annotated[str, Strict(), _str(AGENT_NAME, 63)]
 ToolName: TypeAlias = Annotated[str, Strict(), _str(r"[A-Za-z][A-Za-z0-9_]{0,62}", 63)]
 Function: TypeAlias = Annotated[str, Strict(), _str(f"{_DOTTED}:{_DOTTED}", 300)]
+Validator: TypeAlias = Annotated[str, Strict(), _str(f"{_DOTTED}:{_DOTTED}|{AGENT_NAME}", 300)]
+VoteRule: TypeAlias = Annotated[
+    Literal["all", "majority"] | Annotated[int, Field(ge=1, le=MAX_VALIDATORS)],
+    BeforeValidator(_rule),
+]
 MemberName: TypeAlias = Annotated[str, Strict(), _str(r"[^\W\d]\w*", 200)]
 ModelName: TypeAlias = Annotated[str, Strict(), _str(r"[a-z][a-z0-9_-]*/[^\s/]\S*", 200)]
+RequirementText: TypeAlias = Annotated[
+    str, Strict(), StringConstraints(max_length=1_000), AfterValidator(_requirement)
+]
 Text: TypeAlias = Annotated[
     str, Strict(), StringConstraints(pattern=r"\S", max_length=MAX_TEXT_CHARS)
 ]
@@ -169,13 +209,16 @@ class Agent(Record):
     ``role``, ``goal``, ``backstory`` and ``tasks`` (the three texts are templates), for AutoGen
     ``component``, a team or an agent in AutoGen's own format. For AutoGen, ``task`` is a template
     of what it is set to, and ``answer_from`` names the member of a team whose last message is
-    the output, instead of the last message of all. A crew with ``process: hierarchical`` has
+    the output, instead of the last message of all; with ``isolation: member`` each member of the
+    team has a process of its own. ``input`` is a JSON Schema that every output
+    handed to the agent must fit, or it is not taken; ``accept_timeout_s`` is how long that may
+    take, in seconds since it was offered. A crew with ``process: hierarchical`` has
     ``members``, and the agent itself is the manager who hands the tasks to them. With
     ``tool_calls: text`` it is told of its tools in words and calls them in words (ReAct), for
-    models that cannot call tools otherwise. ``timeout_s`` is the deadline of one step in seconds,
-    ``call_timeout_s`` that of one LLM or tool call; ``retries`` how often a failed step is tried
-    again. ``model``, ``temperature`` and ``max_tokens`` left out mean the default of the
-    workflow, or of the provider.
+    models that cannot call tools otherwise. ``timeout_s`` is how long a step may write nothing
+    into the journal, in seconds, ``call_timeout_s`` the time for one LLM or tool call; ``retries``
+    how often a failed step is tried again. ``model``, ``temperature`` and ``max_tokens`` left
+    out mean the default of the workflow, or of the provider.
     """
 
     name: Name = Field(description=_A_NAME)
@@ -214,6 +257,15 @@ class Agent(Record):
     task: Text | None = Field(default=None, description=_A_TEXT, exclude_if=_is_none)
     answer_from: MemberName | None = Field(
         default=None, description="the name of a member of the team", exclude_if=_is_none
+    )
+    isolation: Literal["member"] | None = Field(
+        default=None, description="member", exclude_if=_is_none
+    )
+    input: Schema | None = Field(default=None, description=_A_SCHEMA, exclude_if=_is_none)
+    accept_timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_EXECUTION_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 31536000",
+        exclude_if=_is_none,
     )
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
@@ -259,6 +311,9 @@ class Handoff(Record):
 
     With ``when``, only if it fits that JSON Schema; with ``otherwise``, only if it fits the
     ``when`` of no other handoff of ``source``. With ``loop`` the handoff goes back, to one agent.
+    ``validators`` vote about it before a receiver takes it, and ``rule`` says how many have to be
+    for it: ``all`` (the default), ``majority``, more than half, or a number. They are functions,
+    ``package.module:function``, or agents of the workflow, by their names: judges.
     """
 
     source: Name = Field(alias="from", description="the name of an agent")
@@ -270,6 +325,36 @@ class Handoff(Record):
         default=None, description="true, or nothing", exclude_if=_is_none
     )
     loop: Loop | None = Field(default=None, description="a mapping with max", exclude_if=_is_none)
+    validators: tuple[Validator, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_VALIDATORS,
+        description=f"a list of 1 to {MAX_VALIDATORS} validators, each {_A_VALIDATOR}",
+        exclude_if=_is_none,
+    )
+    rule: VoteRule | None = Field(default=None, description=_A_RULE, exclude_if=_is_none)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Those of the ``validators`` that are functions."""
+        return tuple(name for name in self.validators or () if ":" in name)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Those of the ``validators`` that are agents."""
+        return tuple(name for name in self.validators or () if ":" not in name)
+
+    @property
+    def votes_min(self) -> int:
+        """How many of the ``validators`` have to be for what is handed over."""
+        voters = len(self.validators or ())
+        match self.rule:
+            case None | "all":
+                return voters
+            case "majority":
+                return voters // 2 + 1
+            case count:
+                return count
 
 
 Handoffs: TypeAlias = tuple[
@@ -288,7 +373,8 @@ class Workflow(Record):
     :func:`~omium.definitions.parse_workflow` or :func:`~omium.definitions.workflow_from`:
     those also check what holds between the parts. ``inputs`` is a JSON Schema of an object;
     ``None`` takes any object. ``timeout_s`` is how long an execution may take, in seconds since it
-    was created or resumed. ``handoffs`` left out means each agent hands to the next of the
+    was created or resumed. ``requirements`` are what its code imports beside what is installed
+    where it runs. ``handoffs`` left out means each agent hands to the next of the
     list; an empty list means that no agent hands to another.
 
     Frozen, but the schemas are ordinary dicts for the sake of their readers: do not change
@@ -307,6 +393,13 @@ class Workflow(Record):
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_EXECUTION_S)] | None = Field(
         default=None,
         description="a number of seconds above 0 and at most 31536000",
+        exclude_if=_is_none,
+    )
+    requirements: tuple[RequirementText, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_REQUIREMENTS,
+        description=f"a list of 1 to {MAX_REQUIREMENTS} requirements",
         exclude_if=_is_none,
     )
     tools: tuple[Tool, ...] = Field(
@@ -372,6 +465,8 @@ ITEMS: dict[str, str] = {
     "tools": _A_TOOL_NAME,
     "to": "the name of an agent",
     "context": "the name of an earlier task",
+    "requirements": _A_REQUIREMENT,
+    "validators": _A_VALIDATOR,
     "handoffs": "a chain such as 'first -> second', or {from: first, to: [second]}",
 }
 """What a correct item is, for the fields whose items are not records only."""

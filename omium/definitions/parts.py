@@ -6,14 +6,19 @@ Pure. Reads plain data, for the modules that look for mistakes between the parts
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from omium.definitions.model import MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
+from omium.definitions.graph import Edge, chain_edges, chain_names
+from omium.definitions.model import AGENT_NAME, MAX_AGENTS, MAX_HANDOFFS, MAX_TASKS, MAX_TOOLS
 from omium.definitions.problems import Path
 from omium.types import Json
 
 MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
+
+_MORE = ("when", "otherwise", "loop", "validators", "rule")
+"""What makes a handoff more than who hands to whom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,44 @@ class Member:
     path: Path
     name: str
     data: Mapping[str, Json]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One item of ``handoffs``: its pairs of giver and receiver, and what it says of them."""
+
+    path: Path
+    pairs: tuple[Edge, ...]
+    data: Mapping[str, Json]
+
+    @property
+    def giver(self) -> str:
+        """Who hands over, in a handoff that is no chain."""
+        return self.pairs[0][0] if self.pairs else ""
+
+    @property
+    def is_loop(self) -> bool:
+        return self.data.get("loop") is not None
+
+    @property
+    def is_plain(self) -> bool:
+        return all(self.data.get(key) is None for key in _MORE)
+
+
+def links(value: Json) -> Iterator[Link]:
+    """The handoffs that have the right shape."""
+    for i, item in enumerate(items(value)):
+        path: Path = ("handoffs", i)
+        if isinstance(item, str):
+            names = chain_names(item)
+            if all(re.fullmatch(AGENT_NAME, name) for name in names):
+                yield Link(path=path, pairs=tuple(chain_edges(names)), data={})
+        elif isinstance(item, dict):
+            giver, to = item.get("from"), item.get("to")
+            receivers = [to] if isinstance(to, str) else [name for _, name in strings(to)]
+            if isinstance(giver, str):
+                pairs = tuple((giver, receiver) for receiver in receivers)
+                yield Link(path=path, pairs=pairs, data=item)
 
 
 def mappings(value: Json) -> Iterator[tuple[int, dict[str, Json]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import TypeGuard, cast
 
 from pydantic import BaseModel
 
@@ -21,8 +21,9 @@ MAX_INT_BITS = 1024
 
 
 class _Copy:
-    def __init__(self, max_nodes: int) -> None:
+    def __init__(self, max_nodes: int, schemas: bool) -> None:
         self.max_nodes = max_nodes
+        self.schemas = schemas
         self.nodes = 0
         self.problems: list[Problem] = []
 
@@ -34,7 +35,9 @@ class _Copy:
             found = f"values nested more than {MAX_DEPTH} deep"
             # The whole path of such a value would be longer than any line should be.
             return self._refuse(path[:3], found, "fewer")
-        if isinstance(value, BaseModel):
+        if self.schemas and _is_model(value):
+            value = value.model_json_schema()
+        elif isinstance(value, BaseModel):
             value = value.model_dump(mode="json", by_alias=True)
         if value is None or isinstance(value, bool):
             return value
@@ -78,12 +81,19 @@ class _Copy:
         self.problems.append(Problem(path=path, text=f"found {found}, expected {expected}"))
 
 
-def plain(value: object, *, max_nodes: int = MAX_NODES) -> tuple[Json, tuple[Problem, ...]]:
+def _is_model(value: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def plain(
+    value: object, *, max_nodes: int = MAX_NODES, schemas: bool = False
+) -> tuple[Json, tuple[Problem, ...]]:
     """A copy of ``value`` made of JSON types only, and what could not be copied.
 
-    Tuples become lists, pydantic models mappings. Cycles end at :data:`MAX_DEPTH`.
+    Tuples become lists, pydantic models mappings, and with ``schemas`` their classes become JSON
+    Schemas. Cycles end at :data:`MAX_DEPTH`.
     """
-    copy = _Copy(max_nodes)
+    copy = _Copy(max_nodes, schemas)
     result = copy.value(value, ())
     # Past a bound each further value would tell the same mistake again.
     return result, tuple(dict.fromkeys(copy.problems))

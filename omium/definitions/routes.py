@@ -1,14 +1,17 @@
 """What the handoffs of a valid workflow say beyond who hands to whom: conditions and loops.
 
-Pure. ``fitting`` is the one place where a condition meets an output.
+Pure. ``fitting`` is the one place where a condition meets an output, ``misfits`` where an input
+schema does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from omium.definitions.digest import digest_of
 from omium.definitions.graph import graph
-from omium.definitions.model import Handoff, Workflow
+from omium.definitions.model import Agent, Handoff, Workflow
+from omium.definitions.problems import Problem
 from omium.definitions.schema import problems_of
 from omium.types import Json
 
@@ -29,6 +32,26 @@ def fitting(workflow: Workflow, agent: str, output: Json) -> tuple[str, ...]:
         if not problems_of(handoff.when, output):
             found.update(dict.fromkeys(handoff.to))
     return tuple(found)
+
+
+def takes(agent: Agent) -> str:
+    """The digest of what an agent takes from others: its version of the handoff; empty where it
+    takes anything."""
+    return digest_of(agent.input) if agent.input is not None else ""
+
+
+def misfits(agent: Agent, output: Json) -> list[Problem]:
+    """Why ``agent`` does not take ``output`` from another; nothing where it does."""
+    return problems_of(agent.input, output) if agent.input is not None else []
+
+
+def votes_on(workflow: Workflow, source: str, to: str) -> tuple[tuple[str, ...], int]:
+    """The validators of what ``source`` hands to ``to``, and how many of them have to be for it;
+    none, where nobody votes about it."""
+    for handoff in handoffs_of(workflow):
+        if handoff.validators and handoff.source == source and to in handoff.to:
+            return handoff.validators, handoff.votes_min
+    return (), 0
 
 
 def conditional(workflow: Workflow, agent: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

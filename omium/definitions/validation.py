@@ -41,11 +41,11 @@ def workflow_from(
 ) -> Workflow:
     """The workflow that a Python mapping of the same shape as a file defines.
 
-    The values may be records (:class:`Agent`, :class:`Tool`, …) too, and ``data`` itself a
-    :class:`Workflow` that was put together by hand. Raises :class:`DefinitionError` with a
-    line for each mistake.
+    The values may be records (:class:`Agent`, :class:`Tool`, …) too, a schema a class of
+    pydantic's, and ``data`` itself a :class:`Workflow` that was put together by hand. Raises
+    :class:`DefinitionError` with a line for each mistake.
     """
-    value, problems = plain(data)
+    value, problems = plain(data, schemas=True)
     return _validated(value, source, frameworks, problems, {})
 
 

@@ -100,7 +100,7 @@ def decide_call(
 
 
 def _stopped_to_ask(agent: AgentState, call: CallState) -> bool:
-    return any(asked.inside == call.index for asked in agent.calls.values())
+    return call.suspended or any(asked.inside == call.index for asked in agent.calls.values())
 
 
 def _by_ordinal(agent: AgentState, scope: str, ordinal: int, forced_until: int) -> CallState | None:

@@ -1,8 +1,9 @@
 """Commands: what consensus orders. Each one is carried out whole or not at all.
 
 An ``Append`` grows the journal of one execution; a ``WriteRecord`` changes one record of a
-tenant's; a ``WriteDelivery`` says what became of a webhook's delivery. Nothing here decides
-whether a command may be carried out.
+tenant's; a ``WriteDelivery`` says what became of a webhook's delivery; a ``ClaimRequest``
+says what a request concerns that another shard carries out. Nothing here decides whether a
+command may be carried out.
 """
 
 from __future__ import annotations
@@ -59,7 +60,18 @@ class WriteDelivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     format: int = FORMAT
 
 
-Command: TypeAlias = Append | WriteRecord | WriteDelivery
+class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="claim"):
+    """A request to remember that a client's ``request`` concerns ``execution``, which another
+    shard has. The first claim of a request counts."""
+
+    tenant: TenantId
+    request: Request
+    execution: ExecutionId
+    at_ms: int = 0
+    format: int = FORMAT
+
+
+Command: TypeAlias = Append | WriteRecord | WriteDelivery | ClaimRequest
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

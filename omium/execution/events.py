@@ -15,15 +15,18 @@ from omium.errors import CorruptRecord
 from omium.execution.records import (
     AttemptCause,
     AttemptEnd,
+    Ballot,
     CallKey,
     CodeRef,
     Decision,
     Failure,
+    HandoffDecision,
     Origin,
     PauseReason,
     Payload,
     PlannedAgent,
     Question,
+    Reason,
     Usage,
     Writer,
 )
@@ -126,6 +129,14 @@ class CallFailed(_Event, frozen=True, kw_only=True, tag="call.failed"):
     failure: Failure
 
 
+class CallSuspended(_Event, frozen=True, kw_only=True, tag="call.suspended"):
+    """The tool call whose intent is at index ``call`` stopped to ask somebody. It did not get any
+    further, and starts over, whether or not what it asks is on record yet."""
+
+    agent: AgentName
+    call: int
+
+
 class CallDecided(_Event, frozen=True, kw_only=True, tag="call.decided"):
     """Somebody decided about a call whose outcome is unknown, or answered what it asks.
 
@@ -182,6 +193,64 @@ class RoundStarted(_Event, frozen=True, kw_only=True, tag="round.started"):
     round: int
 
 
+class HandoffOffered(_Event, frozen=True, kw_only=True, tag="handoff.offered"):
+    """The output of ``agent``, which completed under ``epoch``, is offered to ``to``, whose input
+    schema has the digest ``schema``.
+
+    Only where the receiver checks what it is handed; other handoffs are made by
+    ``agent.completed``. ``handoff`` is the name under which it is accepted, once.
+    """
+
+    agent: AgentName
+    to: AgentName
+    handoff: str
+    epoch: int
+    schema: str
+
+
+class HandoffVoted(_Event, frozen=True, kw_only=True, tag="handoff.voted"):
+    """``validator`` is for or against what ``agent`` was offered. It is asked once."""
+
+    agent: AgentName
+    handoff: str
+    validator: str
+    ballot: Ballot
+    reason: str = ""
+
+
+class HandoffAccepted(_Event, frozen=True, kw_only=True, tag="handoff.accepted"):
+    """``agent`` takes what it was offered, and may begin to work on it."""
+
+    agent: AgentName
+    handoff: str
+
+
+class HandoffRejected(_Event, frozen=True, kw_only=True, tag="handoff.rejected"):
+    """``agent`` does not take what it was offered, and does not run."""
+
+    agent: AgentName
+    handoff: str
+    reasons: tuple[Reason, ...]
+
+
+class HandoffDecided(_Event, frozen=True, kw_only=True, tag="handoff.decided"):
+    """What comes of a handoff that ``agent`` rejected.
+
+    ``retry``: its giver and all that wait for it, ``agents``, begin anew. ``answer``: ``output``
+    is offered instead. ``approve``: it is taken as it is, or is offered anew where it was only
+    late. ``fail``: the execution fails. ``by`` is
+    empty where that followed from the definition.
+    """
+
+    agent: AgentName
+    handoff: str
+    decision: HandoffDecision
+    agents: tuple[AgentName, ...] = ()
+    output: Payload | None = None
+    by: str = ""
+    reason: str = ""
+
+
 class FailureRecorded(_Event, frozen=True, kw_only=True, tag="failure.recorded"):
     failure: Failure
 
@@ -231,11 +300,17 @@ Event: TypeAlias = (
     | CallIntended
     | CallCompleted
     | CallFailed
+    | CallSuspended
     | CallDecided
     | StepCompleted
     | AgentCompleted
     | AgentSkipped
     | RoundStarted
+    | HandoffOffered
+    | HandoffVoted
+    | HandoffAccepted
+    | HandoffRejected
+    | HandoffDecided
     | FailureRecorded
     | Paused
     | Resumed

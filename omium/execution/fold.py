@@ -6,7 +6,7 @@ entries, a replica or the reader of a journal, reaches the same state.
 
 from __future__ import annotations
 
-from omium.execution import people
+from omium.execution import handoffs, people
 from omium.execution.events import (
     AgentCompleted,
     AgentSkipped,
@@ -16,12 +16,18 @@ from omium.execution.events import (
     CallDecided,
     CallFailed,
     CallIntended,
+    CallSuspended,
     Cancelled,
     Completed,
     Created,
     Entry,
     Failed,
     FailureRecorded,
+    HandoffAccepted,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
+    HandoffVoted,
     Paused,
     Resumed,
     RoundStarted,
@@ -30,7 +36,13 @@ from omium.execution.events import (
     StepStarted,
 )
 from omium.execution.records import Failure, Usage
-from omium.execution.routing import begin_round, grant_rounds, next_round, planned_loops
+from omium.execution.routing import (
+    begin_again,
+    begin_round,
+    grant_rounds,
+    next_round,
+    planned_loops,
+)
 from omium.execution.state import AgentState, CallState, ExecutionState, Pause
 from omium.execution.transitions import TRANSITIONS
 
@@ -67,6 +79,8 @@ def create(entry: Entry) -> ExecutionState:
                 upstream=planned.upstream,
                 when=planned.when,
                 otherwise=planned.otherwise,
+                checked=planned.checked,
+                judges=planned.judges,
             )
             for planned in event.plan
         },
@@ -84,7 +98,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         for agent in state.agents.values():
             if agent.epoch == entry.epoch:
                 agent.sequence = entry.sequence
-    if state.origin is not None and state.totals.attempts == 0:
+    if state.is_copied:
         state.forced_until = entry.index
     match event:
         case AttemptStarted() | AttemptEnded():
@@ -93,7 +107,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
             pass
         case Signalled():
             people.evolve_signal(state, entry, event)
-        case CallIntended() | CallCompleted() | CallFailed() | CallDecided():
+        case CallIntended() | CallCompleted() | CallFailed() | CallSuspended() | CallDecided():
             _evolve_call(state, state.agents[event.agent], event, entry)
         case StepCompleted():
             _complete_step(state, state.agents[event.agent], event, entry)
@@ -110,6 +124,15 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
             loop = next_round(state, state.agents[event.agent])
             assert loop is not None
             begin_round(state, loop)
+        case HandoffOffered():
+            handoffs.evolve_offer(state, entry, event)
+        case HandoffVoted():
+            handoffs.evolve_vote(state, event)
+        case HandoffAccepted() | HandoffRejected():
+            handoffs.evolve_verdict(state, event)
+        case HandoffDecided():
+            handoffs.evolve_decision(state, entry, event)
+            begin_again(state, event.agents)
         case FailureRecorded(failure=failure):
             if failure.agent is not None:
                 state.agents[failure.agent].failures += 1
@@ -174,7 +197,7 @@ def _evolve_attempt(
 def _evolve_call(
     state: ExecutionState,
     agent: AgentState,
-    event: CallIntended | CallCompleted | CallFailed | CallDecided,
+    event: CallIntended | CallCompleted | CallFailed | CallSuspended | CallDecided,
     entry: Entry,
 ) -> None:
     # What a fork copied was made, and paid for, by its origin.
@@ -218,6 +241,8 @@ def _evolve_call(
                 _add_usage(state, event.usage)
         case CallFailed(failure=failure):
             call.status, call.failure = "failed", failure
+        case CallSuspended():
+            call.suspended = True
         case CallDecided() if call.key.kind == "human":
             people.evolve_decision(state, call, event)
         case CallDecided(decision="retry"):

@@ -24,13 +24,16 @@ from omium.execution.events import (
     Entry,
     Event,
     Failed,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
     Resumed,
     RoundStarted,
     StepCompleted,
     StepStarted,
 )
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
-from omium.execution.records import CodeRef, Origin, Payload
+from omium.execution.records import CodeRef, Origin, Payload, PlannedAgent
 from omium.execution.routing import ROUNDS_EXHAUSTED
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName
@@ -52,15 +55,16 @@ def fork_events(
     inputs: Mapping[str, Any],
     outputs: Mapping[AgentName, ChangedOutput] | None = None,
     code: CodeRef | None = None,
+    plan: tuple[PlannedAgent, ...] | None = None,
 ) -> tuple[Event, ...]:
     """The first events of an execution forked from ``entries``, the origin's journal up to
     and including the point of the fork.
 
     ``definition`` (and its ``digest``) and ``inputs`` are those of the fork, changed or not;
-    ``outputs`` replaces the latest outputs of agents; ``code`` replaces the origin's, which holds
-    without it. Raises ``Conflict`` when the entries are not the beginning of a journal. Whether
-    what came after an output may follow from the one that replaces it is for ``machine.check`` to
-    say.
+    ``outputs`` replaces the latest outputs of agents; ``code`` and ``plan`` replace the origin's,
+    which hold without them. Raises ``Conflict`` when the entries are not the beginning of a
+    journal. Whether what came after an output may follow from the one that replaces it is for
+    ``machine.check`` to say.
     """
     if not entries or not isinstance(entries[0].event, Created):
         raise Conflict("a fork begins with a journal's first entry")
@@ -74,9 +78,10 @@ def fork_events(
             digest=digest,
             inputs=Payload(inline=dict(inputs)),
             code=code or created.code,
+            plan=plan or created.plan,
         )
     ]
-    events += _copied(entries, outputs or {})
+    events += _copied(created, entries, outputs or {})
     return tuple(events)
 
 
@@ -93,7 +98,9 @@ def latest_outputs(entries: Sequence[Entry]) -> dict[AgentName, AgentCompleted]:
     return {e.event.agent: e.event for e in entries if isinstance(e.event, AgentCompleted)}
 
 
-def _copied(entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]) -> list[Event]:
+def _copied(
+    created: Created, entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]
+) -> list[Event]:
     latest = latest_outputs(entries)
     calls = {
         call.index: call
@@ -107,6 +114,15 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]
         if isinstance(entry.event, CallCompleted | CallFailed)
     }
     events: list[Event] = []
+    # Handoffs that were tried again began a round. The others are offered and judged anew.
+    tried_again = {
+        entry.event.handoff
+        for entry in entries
+        if isinstance(entry.event, HandoffDecided) and entry.event.decision == "retry"
+    }
+    # What a judge said of an output that is another one in the fork, it is asked for anew.
+    judges = {agent.name: agent.upstream for agent in created.plan if agent.judges}
+    anew: set[AgentName] = set()
     started: set[tuple[AgentName, str]] = set()
     moved: dict[int, int] = {}
     # A loop that was used up, and to which resuming gives its rounds anew, in the fork as well.
@@ -122,7 +138,17 @@ def _copied(entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]
             case AgentCompleted() if event.agent in outputs and event is latest[event.agent]:
                 new = outputs[event.agent]
                 events.append(replace(event, output=Payload(inline=new.value), fits=new.fits))
+                anew.update(name for name, givers in judges.items() if event.agent in givers)
+            case StepStarted() | StepCompleted() | CallIntended() | AgentCompleted() if (
+                event.agent in anew and event.agent not in outputs
+            ):
+                pass
             case StepCompleted() | AgentCompleted() | AgentSkipped() | RoundStarted():
+                events.append(event)
+            case HandoffOffered() if event.handoff in tried_again:
+                # Nobody was leased in the fork yet: its agents completed under no epoch.
+                events.append(replace(event, epoch=0))
+            case HandoffRejected() | HandoffDecided() if event.handoff in tried_again:
                 events.append(event)
             case StepStarted() if (event.agent, event.step) not in started:
                 started.add((event.agent, event.step))

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from omium.execution import people
+from omium.execution import handoffs, people
 from omium.execution.events import (
     AgentCompleted,
     AgentSkipped,
@@ -24,6 +24,7 @@ from omium.execution.events import (
     CallDecided,
     CallFailed,
     CallIntended,
+    CallSuspended,
     Cancelled,
     Completed,
     Created,
@@ -31,6 +32,11 @@ from omium.execution.events import (
     Event,
     Failed,
     FailureRecorded,
+    HandoffAccepted,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
+    HandoffVoted,
     Paused,
     Resumed,
     RoundStarted,
@@ -40,9 +46,9 @@ from omium.execution.events import (
 )
 from omium.execution.fold import create, evolve
 from omium.execution.records import Writer
-from omium.execution.routing import is_at_end, is_passed_over, may_begin
+from omium.execution.routing import is_at_end, is_passed_over, is_ready, is_taken, may_begin
 from omium.execution.state import ExecutionState
-from omium.execution.transitions import PROGRESS, TRANSITIONS
+from omium.execution.transitions import PROGRESS, TRANSITIONS, VERDICTS
 from omium.types import AgentName, Status
 
 RefusalCode = Literal[
@@ -77,6 +83,7 @@ def check(state: ExecutionState | None, append: Append) -> Refusal | None:
             return refusal
     # What earlier events of this append settle, since ``state`` does not show it yet.
     settled: set[Hashable] = set()
+    rejecting: set[Hashable] = set()
     for position, event in enumerate(append.events):
         following = TRANSITIONS.get((status, type(event)))
         if following is None:
@@ -92,13 +99,14 @@ def check(state: ExecutionState | None, append: Append) -> Refusal | None:
         refusal = _check_event(state, append, event)
         if refusal is not None:
             return refusal
-        claims = _claims(state, event)
-        if claims & settled:
+        claims, rejects = _claims(state, event), _rejects(event)
+        if claims & (settled | rejecting) or rejects & settled:
             return Refusal(
                 code="conflict",
                 message=f"{type_of(event)} at position {position} is at odds with an earlier event",
             )
         settled |= claims
+        rejecting |= rejects
     return None
 
 
@@ -130,7 +138,13 @@ def _claims(state: ExecutionState, event: Event) -> set[Hashable]:
             return {("agent", name) for name in event.agents}
         case AttemptStarted():
             return {("agent", event.agent), ("epoch", event.epoch)}
-        case CallCompleted() | CallFailed() | CallDecided():
+        # A verdict comes of votes that are committed, never of those beside it.
+        case HandoffOffered() | HandoffVoted() | HandoffAccepted() | HandoffRejected():
+            return {("handoff", event.handoff)}
+        case HandoffDecided():
+            begun = {("agent", name) for name in event.agents}
+            return {("handoff", event.handoff), *begun}
+        case CallCompleted() | CallFailed() | CallSuspended() | CallDecided():
             return {("call", event.call)}
         case Signalled():
             waits = people.waiting_for(state, event.name)
@@ -140,6 +154,12 @@ def _claims(state: ExecutionState, event: Event) -> set[Hashable]:
             return {("call", known.index if known is not None else (event.agent, event.key))}
         case _:
             return set()
+
+
+def _rejects(event: Event) -> set[Hashable]:
+    """Whose attempt ends by ``event``: it may reject all that it is offered, and nothing else may
+    become of it in the same append."""
+    return {("agent", event.agent)} if isinstance(event, HandoffRejected) else set()
 
 
 def _check_writer(state: ExecutionState | None, writer: Writer) -> Refusal | None:
@@ -172,14 +192,23 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
     if name is not None and agent is None:
         return Refusal(code="not_found", message=f"no agent {name!r} in the execution")
     writer = append.writer
-    if writer is not None and not (isinstance(event, PROGRESS) and name == writer.agent):
+    by_attempt = isinstance(event, (*PROGRESS, *VERDICTS)) and (
+        writer is not None and name == writer.agent
+    )
+    if writer is not None and not by_attempt:
         return Refusal(
             code="conflict",
             message=f"an attempt of {writer.agent!r} cannot append {type_of(event)}"
             + (f" of {name!r}" if name not in (None, writer.agent) else ""),
         )
+    if by_attempt and agent is not None and not isinstance(event, VERDICTS):
+        problem = handoffs.check_work(state, agent)
+        if problem is not None:
+            return Refusal(code="conflict", message=problem)
     if isinstance(event, AttemptStarted):
         return _check_lease(state, event)
+    if isinstance(event, handoffs.AboutHandoff):
+        return _check_handoff(state, event, by_attempt=by_attempt)
     if isinstance(event, StepCompleted):
         if agent is not None and event.step in agent.steps:
             return Refusal(code="conflict", message=f"step {event.step!r} is complete already")
@@ -201,7 +230,7 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
         problem = people.check_intent(agent, event) if agent is not None else None
         if problem is not None:
             return Refusal(code="conflict", message=problem)
-    elif isinstance(event, CallCompleted | CallFailed | CallDecided):
+    elif isinstance(event, CallCompleted | CallFailed | CallSuspended | CallDecided):
         found = state.call_at(event.call)
         if found is None or found[0].name != name or found[1].status != "open":
             fact = writer is None and not isinstance(event, CallDecided)
@@ -232,6 +261,26 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
     return None
 
 
+def _check_handoff(
+    state: ExecutionState,
+    event: handoffs.AboutHandoff,
+    *,
+    by_attempt: bool,
+) -> Refusal | None:
+    match event:
+        case HandoffOffered():
+            known = event.to in state.agents
+            taken = known and is_taken(state, event.agent, event.to) is True
+            problem = handoffs.check_offer(state, event, taken=taken)
+        case HandoffVoted():
+            problem = handoffs.check_vote(state, event, by_attempt=by_attempt)
+        case HandoffDecided():
+            problem = handoffs.check_decision(state, event)
+        case _:
+            problem = handoffs.check_verdict(state, event, by_attempt=by_attempt)
+    return Refusal(code="conflict", message=problem) if problem is not None else None
+
+
 def _check_round(state: ExecutionState, event: RoundStarted) -> Refusal | None:
     if may_begin(state, event):
         return None
@@ -255,6 +304,9 @@ def _check_lease(state: ExecutionState, event: AttemptStarted) -> Refusal | None
     agent = state.agents[event.agent]
     if agent.status != "waiting":
         return Refusal(code="conflict", message=f"agent {event.agent!r} is {agent.status}")
+    if (agent.checked or agent.judges) and not is_ready(state, agent):
+        message = f"what is handed to agent {event.agent!r} is not offered to it"
+        return Refusal(code="conflict", message=message)
     if event.epoch <= state.epoch:
         return Refusal(
             code="stale_epoch",

@@ -9,6 +9,8 @@ import msgspec
 from omium.execution.blobref import BlobRef
 from omium.types import AgentName, CallKind, ExecutionId
 
+ReasonCode = Literal["schema", "schema_version", "deadline", "vote"]
+Ballot = Literal["for", "against"]
 QuestionKind = Literal["question", "approval", "signal", "signals"]
 
 INLINE_BYTES_MAX = 32 * 1024
@@ -55,11 +57,30 @@ class CodeRef(Record, frozen=True, kw_only=True):
     folders: tuple[str, ...] = ()
 
 
+class PlannedHandoff(Record, frozen=True, kw_only=True):
+    """A handoff from ``source`` that its receiver checks before it takes it.
+
+    ``schema`` is the digest of the receiver's input schema; ``retries`` is how often the giver
+    runs again by itself when what it hands over is rejected; ``deadline_s`` how many seconds the
+    receiver has to accept it, None where it may take for ever. ``validators``, functions and
+    agents, vote about it first, and ``votes_min`` of them have to be for it.
+    """
+
+    source: AgentName
+    schema: str
+    retries: int = 0
+    deadline_s: float | None = None
+    validators: tuple[str, ...] = ()
+    votes_min: int = 0
+
+
 class PlannedAgent(Record, frozen=True, kw_only=True):
     """One agent of the plan: its name and the agents whose outputs it waits for.
 
     Of these ``when`` hand to it only if their output fits a condition, and ``otherwise`` only
-    if it fits no condition of theirs. ``loops`` are the agent's own handoffs back, in order.
+    if it fits no condition of theirs. ``loops`` are the agent's own handoffs back, in order;
+    ``checked`` are the handoffs to it that it does not take unseen. A judge votes about what is
+    handed to the agents ``judges``, all of it by the one that it waits for.
     """
 
     name: AgentName
@@ -67,6 +88,8 @@ class PlannedAgent(Record, frozen=True, kw_only=True):
     when: tuple[AgentName, ...] = ()
     otherwise: tuple[AgentName, ...] = ()
     loops: tuple[PlannedLoop, ...] = ()
+    checked: tuple[PlannedHandoff, ...] = ()
+    judges: tuple[AgentName, ...] = ()
 
 
 class Origin(Record, frozen=True, kw_only=True):
@@ -92,6 +115,38 @@ class Failure(Record, frozen=True, kw_only=True):
     checkpoint: int = 0
     retryable: bool = False
     traceback: str = ""
+
+
+class Reason(Record, frozen=True, kw_only=True):
+    """Why a handoff was rejected, for programs: a ``code``, and what it is about.
+
+    ``schema``: the output breaks the receiver's input schema at ``path``, a JSON Pointer
+    (RFC 6901). ``schema_version``: it was offered for another input schema than the receiver's.
+    ``deadline``: nobody accepted it in time. ``vote``: ``validator`` voted against it, and too few
+    others were for it. ``message`` is for people.
+    """
+
+    code: ReasonCode
+    message: str
+    path: str = ""
+    validator: str = ""
+
+
+class Rejection(Record, frozen=True, kw_only=True):
+    """What ``to`` said when it did not take an agent's output: what that agent is told when it
+    runs again because of it."""
+
+    to: AgentName
+    reasons: tuple[Reason, ...]
+
+
+class Vote(Record, frozen=True, kw_only=True):
+    """What ``validator``, a function ``package.module:function`` or an agent, said of a handoff,
+    and why."""
+
+    validator: str
+    ballot: Ballot
+    reason: str = ""
 
 
 class CallKey(Record, frozen=True, kw_only=True):
@@ -143,7 +198,10 @@ class Writer(Record, frozen=True, kw_only=True):
     sequence: int
 
 
-PauseReason = Literal["outcome_unknown", "requested", "question", "approval", "signal"]
+PauseReason = Literal[
+    "outcome_unknown", "requested", "question", "approval", "signal", "handoff_rejected"
+]
 AttemptCause = Literal["first", "worker_lost", "resumed", "retry"]
 AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled", "asked"]
 Decision = Literal["retry", "answer", "fail", "approve", "deny"]
+HandoffDecision = Literal["retry", "answer", "approve", "fail"]

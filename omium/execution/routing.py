@@ -11,6 +11,9 @@ it is skipped when none was taken.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from omium.execution import handoffs
 from omium.execution.events import (
     AgentSkipped,
     Completed,
@@ -92,9 +95,22 @@ def begin_round(state: ExecutionState, loop: LoopState) -> None:
     for inner in state.loops:
         if inner.agents < loop.agents:
             inner.taken = 0
-    for name in loop.agents:
+    _begin_anew(state, loop.agents)
+
+
+def begin_again(state: ExecutionState, agents: tuple[AgentName, ...]) -> None:
+    """Let a giver whose handoff was rejected begin anew, and all who wait for it."""
+    for loop in state.loops:
+        if loop.agents.issubset(agents):
+            loop.taken = 0
+    _begin_anew(state, agents)
+
+
+def _begin_anew(state: ExecutionState, agents: Iterable[AgentName]) -> None:
+    for name in agents:
         agent = state.agents[name]
         agent.status = "waiting"
+        agent.worker = None
         agent.round += 1
         agent.attempts = agent.losses = agent.failures = agent.checkpoint = 0
         agent.ended = agent.saved = None
@@ -119,14 +135,33 @@ def is_taken(state: ExecutionState, source: AgentName, to: AgentName) -> bool | 
     giver, receiver = state.agents[source], state.agents[to]
     if not _is_final(state, giver):
         return None
-    for loop in state.loops:
-        leads_out = source in loop.agents and to not in loop.agents
-        if leads_out and not _is_final(state, state.agents[loop.source]):
+    for loop in _left(state, source, to):
+        if not _is_final(state, state.agents[loop.source]):
             return None
     if giver.status == "skipped":
         return False
+    # A judge is handed what any of those is handed whom it judges for.
+    to_whom = [state.agents[name] for name in receiver.judges] or [receiver]
+    return any(_is_meant_for(state, giver, other) for other in to_whom)
+
+
+def _left(state: ExecutionState, source: AgentName, to: AgentName) -> list[LoopState]:
+    """The loops that are to be left before what ``source`` hands to ``to`` is the last of it:
+    those that ``source`` is in and ``to`` is not, and those that would run the end of one of these
+    again, by which it could be taken once more."""
+    outside = [loop for loop in state.loops if to not in loop.agents]
+    found = [loop for loop in outside if source in loop.agents]
+    # The list grows while it is gone through.
+    for loop in found:
+        found += [one for one in outside if loop.source in one.agents and one not in found]
+    return found
+
+
+def _is_meant_for(state: ExecutionState, giver: AgentState, receiver: AgentState) -> bool:
+    """Whether the output of ``giver`` goes to ``receiver``, as the conditions are."""
+    source = giver.name
     if source in receiver.when:
-        return to in giver.fits
+        return receiver.name in giver.fits
     if source in receiver.otherwise:
         return not any(
             source in other.when and other.name in giver.fits for other in state.agents.values()
@@ -139,11 +174,26 @@ def _incoming(state: ExecutionState, agent: AgentState) -> list[bool | None]:
 
 
 def is_ready(state: ExecutionState, agent: AgentState) -> bool:
-    """Whether an agent that waits may run. One that has asked something waits for the answer."""
-    if agent.status != "waiting" or agent.questions:
+    """Whether an agent that waits may run. One that has asked something waits for the answer, and
+    one that checks what it is handed for the offer of it."""
+    if not _is_next(state, agent) or agent.questions:
+        return False
+    return not agent.checked or handoffs.may_be_delivered(state, agent, _givers(state, agent))
+
+
+def _is_next(state: ExecutionState, agent: AgentState) -> bool:
+    """Whether an agent that waits does so for nobody before it."""
+    if agent.status != "waiting":
         return False
     taken = _incoming(state, agent)
-    return None not in taken and (True in taken or not taken)
+    if None in taken or not (True in taken or not taken):
+        return False
+    return not agent.checked or not handoffs.unjudged(state, agent)
+
+
+def _givers(state: ExecutionState, agent: AgentState) -> list[AgentName]:
+    """Those who hand to an agent."""
+    return [source for source in agent.upstream if is_taken(state, source, agent.name)]
 
 
 def is_passed_over(state: ExecutionState, agent: AgentState) -> bool:
@@ -161,7 +211,8 @@ def ready_agents(state: ExecutionState) -> list[AgentName]:
 
 
 def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
-    """The agents whose outputs are the result: those that completed and handed to nobody."""
+    """The agents whose outputs are the result: those that completed and handed to nobody. A judge's
+    output is its vote."""
     handed = {
         source
         for agent in state.agents.values()
@@ -171,7 +222,7 @@ def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
     return tuple(
         agent.name
         for agent in state.agents.values()
-        if agent.status == "completed" and agent.name not in handed
+        if agent.status == "completed" and agent.name not in handed and not agent.judges
     )
 
 
@@ -197,14 +248,23 @@ def seen(state: ExecutionState, name: AgentName) -> dict[AgentName, Payload]:
     """The outputs that ``name`` is given, by agent; of those that have none, nothing.
 
     Of an agent before it that is the latest output. In a loop, of itself and of those that come
-    after it in the loop, it is the output of the round before: what it was sent back with.
+    after it in the loop, it is the output of the round before: what it was sent back with. So it is
+    of an agent that runs again because its output was rejected. What a judge says is for nobody
+    else to see.
     """
     given = {source: state.agents[source].output for source in before(state, name)}
+    for one in state.agents[name].checked:
+        handoff = handoffs.standing(state, one.source, name)
+        if handoff is not None and handoff.value is not None:
+            given[one.source] = handoff.value
     for loop in state.loops:
         if name in loop.agents:
             for other in loop.agents:
-                if other == name or name in before(state, other):
+                is_judge = bool(state.agents[other].judges)
+                if other == name or (name in before(state, other) and not is_judge):
                     given[other] = state.agents[other].recalled
+    if handoffs.rejections(state, name):
+        given[name] = state.agents[name].recalled
     return {agent: output for agent in state.agents if (output := given.get(agent)) is not None}
 
 
@@ -222,9 +282,23 @@ def due(state: ExecutionState) -> tuple[Event, ...]:
         if exhausted(state, agent) is not None:
             failure = _used_up(state, agent)
             return (FailureRecorded(failure=failure), Failed(failure=failure))
+    rejected = handoffs.after_rejection(state)
+    if rejected:
+        return rejected
     passed_over = [agent for agent in state.agents.values() if is_passed_over(state, agent)]
     if passed_over:
         return tuple(AgentSkipped(agent=agent.name) for agent in passed_over)
+    offers = [
+        offer
+        for agent in state.agents.values()
+        if agent.checked and _is_next(state, agent)
+        for offer in handoffs.to_offer(state, agent, _givers(state, agent))
+    ]
+    if offers:
+        return tuple(offers)
+    votes = handoffs.to_vote(state)
+    if votes:
+        return votes
     if is_at_end(state):
         return (Completed(sinks=sinks(state)),)
     return ()

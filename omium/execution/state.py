@@ -13,12 +13,16 @@ from omium.execution.records import (
     Origin,
     PauseReason,
     Payload,
+    PlannedHandoff,
     Question,
+    Reason,
+    Vote,
 )
 from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
 
 CallStatus = Literal["open", "completed", "failed"]
 AgentStatus = Literal["waiting", "leased", "completed", "skipped"]
+HandoffStatus = Literal["offered", "accepted", "rejected", "failed"]
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class CallState:
     failure: Failure | None = None
     question: Question | None = None
     inside: int = 0
+    suspended: bool = False
     approval: int = 0
     request: Payload | None = None
     approved: str = ""
@@ -66,6 +71,8 @@ class AgentState:
     upstream: tuple[AgentName, ...]
     when: tuple[AgentName, ...] = ()
     otherwise: tuple[AgentName, ...] = ()
+    checked: tuple[PlannedHandoff, ...] = ()
+    judges: tuple[AgentName, ...] = ()
     status: AgentStatus = "waiting"
     epoch: int = 0
     sequence: int = 0
@@ -107,6 +114,29 @@ class LoopState:
     conditional: bool
     then: Literal["continue", "fail"]
     taken: int = 0
+
+
+@dataclass(slots=True)
+class HandoffState:
+    """The latest handoff from ``source`` to ``to`` that was offered, at journal ``index``.
+
+    ``epoch`` is that of the attempt that completed the giver. ``value`` is what is handed over
+    instead of its output, once somebody said so. ``rejections`` counts those in a row; ``votes``
+    are about what is handed over, in the order in which they were given.
+    """
+
+    name: str
+    source: AgentName
+    to: AgentName
+    epoch: int
+    schema: str
+    index: int
+    offered_ms: int
+    status: HandoffStatus = "offered"
+    reasons: tuple[Reason, ...] = ()
+    value: Payload | None = None
+    rejections: int = 0
+    votes: tuple[Vote, ...] = ()
 
 
 @dataclass(slots=True)
@@ -155,7 +185,8 @@ class ExecutionState:
     ``awake_ms`` is when somebody last asked for it to run: its creation or latest resumption.
     ``forced_until`` is the journal index up to which recorded LLM answers are returned by
     ordinal, whatever the request: the part of a fork that was copied from its origin.
-    ``signals`` are those that no agent has taken, in order.
+    ``signals`` are those that no agent has taken, in order; ``handoffs`` the latest of each pair
+    of agents of which one checks what the other hands to it.
     """
 
     id: ExecutionId
@@ -183,6 +214,14 @@ class ExecutionState:
     pause: Pause | None = None
     result: tuple[AgentName, ...] = ()
     signals: list[Signal] = field(default_factory=list[Signal])
+    handoffs: dict[tuple[AgentName, AgentName], HandoffState] = field(
+        default_factory=dict[tuple[AgentName, AgentName], HandoffState]
+    )
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether all of it yet was copied from another execution's journal."""
+        return self.origin is not None and self.totals.attempts == 0
 
     @property
     def questions(self) -> list[tuple[AgentState, CallState]]:

@@ -16,12 +16,18 @@ from omium.execution.events import (
     CallDecided,
     CallFailed,
     CallIntended,
+    CallSuspended,
     Cancelled,
     Completed,
     Created,
     Event,
     Failed,
     FailureRecorded,
+    HandoffAccepted,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
+    HandoffVoted,
     Paused,
     Resumed,
     RoundStarted,
@@ -32,15 +38,17 @@ from omium.execution.events import (
 from omium.types import Status
 
 # Outcomes are facts about the world: they are recorded even after the execution stopped.
-OUTCOMES = (CallCompleted, CallFailed)
+OUTCOMES = (CallCompleted, CallFailed, CallSuspended)
 PROGRESS = (StepStarted, CallIntended, StepCompleted, AgentCompleted, *OUTCOMES)
+# What an attempt says of that which was handed to it.
+VERDICTS = (HandoffVoted, HandoffAccepted, HandoffRejected)
 # What the coordinator decides about the agents that are next.
-ROUTING = (AgentSkipped, RoundStarted)
+ROUTING = (AgentSkipped, RoundStarted, HandoffOffered, HandoffDecided)
 
 TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     (None, Created): "queued",
     # A fork's copied prefix is appended while it is queued.
-    **{("queued", event): "queued" for event in (*PROGRESS, *ROUTING)},
+    **{("queued", event): "queued" for event in (*PROGRESS, *ROUTING, *VERDICTS)},
     ("queued", FailureRecorded): "queued",
     ("queued", AttemptStarted): "running",
     ("queued", Resumed): "queued",
@@ -52,7 +60,7 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("queued", Completed): "completed",
     ("queued", Failed): "failed",
     ("queued", Cancelled): "cancelled",
-    **{("running", event): "running" for event in (*PROGRESS, *ROUTING)},
+    **{("running", event): "running" for event in (*PROGRESS, *ROUTING, *VERDICTS)},
     ("running", AttemptStarted): "running",
     ("running", AttemptEnded): "running",
     ("running", FailureRecorded): "running",
@@ -68,12 +76,14 @@ TRANSITIONS: Mapping[tuple[Status | None, type[Event]], Status] = {
     ("paused", AttemptEnded): "paused",
     ("paused", FailureRecorded): "paused",
     ("paused", CallDecided): "paused",
+    ("paused", HandoffDecided): "paused",
     ("paused", Signalled): "paused",
     ("paused", Resumed): "queued",
     ("paused", Cancelled): "cancelled",
     **{("failed", event): "failed" for event in OUTCOMES},
     ("failed", AttemptEnded): "failed",
     ("failed", CallDecided): "failed",
+    ("failed", HandoffDecided): "failed",
     ("failed", Resumed): "queued",
     **{("cancelled", event): "cancelled" for event in OUTCOMES},
     ("cancelled", AttemptEnded): "cancelled",

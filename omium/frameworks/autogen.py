@@ -23,6 +23,14 @@ def _is_no_take_down(record: logging.LogRecord) -> bool:
     return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
+def quieten() -> None:
+    """Tell AutoGen, in this process, to trace nothing, and not to log what it was told to end."""
+    # AutoGen would write every message into spans of whatever tracer there is. It reads
+    # this when a team is made, and has no other way to be told for teams of the user's.
+    os.environ["AUTOGEN_DISABLE_RUNTIME_TRACING"] = "true"
+    logging.getLogger("autogen_core").addFilter(_is_no_take_down)
+
+
 class AutoGenAdapter:
     """Runs agents of ``framework: autogen`` on the event loop of the worker."""
 
@@ -33,11 +41,8 @@ class AutoGenAdapter:
 
     def preload(self) -> None:
         """Import AutoGen and its OpenAI client, and use them once."""
-        # AutoGen would write every message into spans of whatever tracer there is. It reads
-        # this when a team is made, and has no other way to be told for teams of the user's.
-        os.environ["AUTOGEN_DISABLE_RUNTIME_TRACING"] = "true"
+        quieten()
         import_module("omium.frameworks.autogen_run")
-        logging.getLogger("autogen_core").addFilter(_is_no_take_down)
         import_module("omium.frameworks.warm").warm_openai()
 
     async def run(self, session: Session) -> Json:

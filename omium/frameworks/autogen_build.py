@@ -22,11 +22,11 @@ from omium.frameworks.autogen_component import subject_of_component
 from omium.frameworks.autogen_model import close_connections
 from omium.frameworks.autogen_parts import Part, teams_of, values_of
 from omium.frameworks.entrypoints import load_entrypoint, wanted_arguments
-from omium.frameworks.protocol import Session
+from omium.frameworks.protocol import Calls
 from omium.frameworks.threads import in_thread
 
 
-async def subject_of(session: Session) -> Team | ChatAgent:
+async def subject_of(session: Calls) -> Team | ChatAgent:
     """The team or agent that is assigned. Raises ``EntrypointError``, ``DefinitionError`` or
     ``ConfigError``."""
     definition = session.assignment.agent
@@ -35,11 +35,10 @@ async def subject_of(session: Session) -> Team | ChatAgent:
     return subject_of_component(session, definition.component or {})
 
 
-async def _of_entrypoint(session: Session, entrypoint: str) -> Team | ChatAgent:
+async def _of_entrypoint(session: Calls, entrypoint: str) -> Team | ChatAgent:
     assignment = session.assignment
     build = await in_thread(load_entrypoint, entrypoint, assignment.import_paths)
-    given = {"inputs": assignment.inputs, "outputs": assignment.outputs}
-    wanted = wanted_arguments(entrypoint, build, given)
+    wanted = wanted_arguments(entrypoint, build, assignment.arguments)
     try:
         # In a thread, since nothing keeps it from taking its time.
         made = await in_thread(build, **wanted)
@@ -112,11 +111,11 @@ def _refuse_shared(named: str, parts: list[Part]) -> None:
         _used.update({id(thing): thing for thing in things})
 
 
-async def let_go(parts: list[Part]) -> None:
+async def let_go(parts: list[Part], *, busy: bool = False) -> None:
     """Close the connections that the model clients of these parts have kept.
 
     A client of the user's may be shared with other teams: it stays usable, and what it has
-    under way goes on.
+    under way goes on, unless it is told by ``busy`` that nobody else is there.
     """
     clients = {
         id(value): value
@@ -124,4 +123,4 @@ async def let_go(parts: list[Part]) -> None:
         for _, value in values_of(part.thing)
         if isinstance(value, ChatCompletionClient)
     }
-    await asyncio.gather(*(close_connections(client) for client in clients.values()))
+    await asyncio.gather(*(close_connections(client, busy=busy) for client in clients.values()))

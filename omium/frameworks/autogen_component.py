@@ -21,7 +21,7 @@ from omium.definitions.problems import lines
 from omium.errors import ConfigError, DefinitionError
 from omium.frameworks.autogen_model import GatewayClient
 from omium.frameworks.autogen_tools import DeclaredWorkbench
-from omium.frameworks.protocol import ModelEndpoint, Session
+from omium.frameworks.protocol import Calls, ModelEndpoint
 from omium.types import Json
 
 _ASSISTANT = "autogen_agentchat.agents.AssistantAgent"
@@ -39,7 +39,7 @@ _TYPES: dict[Kind, str] = {
 _NEEDS_MODEL = (_ASSISTANT, _SELECTOR, "autogen_agentchat.agents.SocietyOfMindAgent")
 
 
-def subject_of_component(session: Session, component: dict[str, Json]) -> Team | ChatAgent:
+def subject_of_component(session: Calls, component: dict[str, Json]) -> Team | ChatAgent:
     """The team or agent that ``component`` describes.
 
     Raises ``DefinitionError`` for a component that is not allowed or does not load, and

@@ -61,9 +61,9 @@ class GatewayClient(OpenAIChatCompletionClient):
         )
 
 
-async def close_connections(client: Any) -> None:
-    """Close what an OpenAI client of AutoGen's keeps open for its next call, and all that one
-    of ours has open.
+async def close_connections(client: Any, *, busy: bool = False) -> None:
+    """Close what an OpenAI client of AutoGen's keeps open for its next call, with ``busy`` also
+    what it has under way, and all that one of ours has open.
 
     Else it would be closed whenever the client is collected. Other clients are left alone.
     """
@@ -74,5 +74,5 @@ async def close_connections(client: Any) -> None:
     pool: Any = getattr(getattr(web, "_transport", None), "_pool", None)
     connections: list[Any] = list(getattr(pool, "connections", ()))
     for connection in connections:
-        if connection.is_idle():
+        if busy or connection.is_idle():
             await connection.aclose()

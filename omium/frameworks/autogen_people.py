@@ -12,13 +12,13 @@ from autogen_core import CancellationToken
 
 from omium.execution.records import Question
 from omium.frameworks.autogen_parts import Part
-from omium.frameworks.protocol import Session
+from omium.frameworks.protocol import Asks
 
 TEXT_CHARS_MAX = 8_000
 _AT_A_TERMINAL = (cancellable_input, input)
 
 
-def ask_durably(session: Session, parts: list[Part]) -> None:
+def ask_durably(session: Asks, parts: list[Part]) -> None:
     """Let user proxies that would read from a terminal ask through ``session``. One with a
     function of the user's own keeps it; that may call ``omium.ask``."""
     for part in parts:
@@ -27,7 +27,7 @@ def ask_durably(session: Session, parts: list[Part]) -> None:
 
 
 class _Proxy:
-    def __init__(self, session: Session, agent: UserProxyAgent) -> None:
+    def __init__(self, session: Asks, agent: UserProxyAgent) -> None:
         self._session, self._agent = session, agent
         self._heard = ""
         self._stream = agent.on_messages_stream
@@ -54,7 +54,7 @@ def handoff_to_person(said: Sequence[Any], participants: Sequence[str]) -> Hando
     return None
 
 
-async def reply_of_person(session: Session, handoff: HandoffMessage) -> HandoffMessage:
+async def reply_of_person(session: Asks, handoff: HandoffMessage) -> HandoffMessage:
     """What whom the team handed over to says, as the message that hands back."""
     question = Question(text=_clipped(handoff.content), schema={"type": "string"})
     said: Any = await session.ask(question)

@@ -21,6 +21,7 @@ from autogen_agentchat.teams import BaseGroupChat, MagenticOneGroupChat
 
 from omium.errors import AgentError
 from omium.frameworks.answers import parsed_answer
+from omium.frameworks.autogen_apart import Apart
 from omium.frameworks.autogen_build import check_parts, let_go, subject_of
 from omium.frameworks.autogen_ending import Ending
 from omium.frameworks.autogen_parts import Part, parts_of
@@ -47,12 +48,16 @@ async def run_agent(session: Session) -> Json:
     definition = assignment.agent
     root = await subject_of(session)
     parts = parts_of(root)
-    check_parts(definition.entrypoint or f"the component of agent {definition.name!r}", parts)
+    named = definition.entrypoint or f"the component of agent {definition.name!r}"
+    check_parts(named, parts)
+    apart = Apart(session, named, root)
+    parts = parts_of(root)
     turns = Turns(session, parts)
     journal_tools(session, turns, parts)
     ask_durably(session, parts)
     task = _task(session)
     try:
+        await apart.open(turns)
         # MagenticOne begins anew whenever it is run: all of it is one turn.
         if isinstance(root, BaseGroupChat) and not isinstance(root, MagenticOneGroupChat):
             return await _Conversation(session, root, parts, turns).run(task, saved)
@@ -66,7 +71,8 @@ def _task(session: Session) -> list[BaseChatMessage]:
     assignment = session.assignment
     if assignment.agent.task is None:
         return []
-    return [TextMessage(content=assignment.rendered(assignment.agent.task), source="user")]
+    task = assignment.told(assignment.rendered(assignment.agent.task))
+    return [TextMessage(content=task, source="user")]
 
 
 async def _at_once(

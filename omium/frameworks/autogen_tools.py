@@ -32,7 +32,7 @@ from omium.errors import AgentError, ConfigError, EntrypointError, ToolError
 from omium.frameworks.autogen_parts import Part, values_of
 from omium.frameworks.autogen_turns import Turns
 from omium.frameworks.entrypoints import load_entrypoint
-from omium.frameworks.protocol import Session
+from omium.frameworks.protocol import Calls
 from omium.frameworks.threads import in_thread
 from omium.types import Json
 
@@ -73,7 +73,7 @@ class DeclaredTool(FunctionTool):
         return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
-def journal_tools(session: Session, turns: Turns, parts: list[Part]) -> None:
+def journal_tools(session: Calls, turns: Turns, parts: list[Part]) -> None:
     """Put the tools and workbenches of ``parts`` under the journal.
 
     They are replaced by copies: the user may share one between teams that run side by side,
@@ -93,7 +93,7 @@ def journal_tools(session: Session, turns: Turns, parts: list[Part]) -> None:
 
 
 class _Journal:
-    def __init__(self, session: Session, turns: Turns) -> None:
+    def __init__(self, session: Calls, turns: Turns) -> None:
         self._session, self._turns = session, turns
         declared = session.assignment.workflow.tools
         self._idempotent = frozenset(tool.name for tool in declared if tool.idempotent)
@@ -180,7 +180,7 @@ class _Journal:
         return tool
 
 
-def tool_of(session: Session, definition: Tool, *, strict: bool) -> DeclaredTool:
+def tool_of(session: Calls, definition: Tool, *, strict: bool) -> DeclaredTool:
     """An AutoGen tool of a declared function.
 
     Raises ``EntrypointError`` for a function that cannot be a tool, ``ConfigError`` for one

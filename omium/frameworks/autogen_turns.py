@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage
@@ -18,10 +18,11 @@ from autogen_core import CancellationToken
 
 from omium.errors import AgentError, Control, ToolError
 from omium.frameworks.autogen_parts import Part, teams_of
-from omium.frameworks.protocol import Session, ToolRun
+from omium.frameworks.protocol import Calls, ToolRun
 from omium.types import Json
 
-Act = Callable[[CancellationToken], Coroutine[Any, Any, TaskResult]]
+_T = TypeVar("_T")
+Act = Callable[[CancellationToken], Coroutine[Any, Any, _T]]
 Messages = Sequence[BaseChatMessage]
 
 _LOOK_AGAIN_S = 0.02
@@ -45,7 +46,7 @@ async def run_through(thing: Any, task: Messages, token: CancellationToken) -> T
 class Turns:
     """Runs the turns of the team or agent that ``parts`` are of, under ``session``."""
 
-    def __init__(self, session: Session, parts: list[Part]) -> None:
+    def __init__(self, session: Calls, parts: list[Part]) -> None:
         self._session = session
         self._teams = [team for _, team in teams_of(parts)]
         self._step = ""
@@ -61,7 +62,7 @@ class Turns:
 
     # ------------------------------------------------------------------ a turn
 
-    async def run(self, step: str, act: Act) -> TaskResult:
+    async def run(self, step: str, act: Act[_T]) -> _T:
         """Run ``act`` as the turn ``step``; its calls are journaled under that.
 
         Raises what ended the turn, as it was raised first. When this returns or raises, nothing
@@ -89,7 +90,7 @@ class Turns:
             raise self._first(failed)
         return work.result()
 
-    async def _take_down(self, work: asyncio.Task[TaskResult], token: CancellationToken) -> None:
+    async def _take_down(self, work: asyncio.Task[Any], token: CancellationToken) -> None:
         """Stop all that the turn has at work, and wait for its end: a function in a thread
         cannot be stopped, and must not be left behind."""
         self._is_over = True
@@ -172,6 +173,11 @@ class Turns:
             return _Watched(self, part, original(*args, **kwargs))
 
         setattr(thing, stream, watched)
+
+    @property
+    def step(self) -> str:
+        """The turn under way."""
+        return self._step
 
     def place(self, path: str) -> Any:
         return self._session.in_step(self._step, path)

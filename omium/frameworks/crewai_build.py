@@ -105,6 +105,10 @@ def _task(
     workflow, owner = assignment.workflow, assignment.agent
     definition = owner.tasks[number]
     told: dict[str, Any] = {}
+    description = assignment.rendered(definition.description)
+    if number == len(owner.tasks) - 1:
+        # What was not taken is what the last one gave.
+        description = assignment.told(description)
     if definition.context is not None:
         told["context"] = [task for task in earlier if task.name in definition.context]
     elif definition.side_by_side:
@@ -112,7 +116,7 @@ def _task(
         told["context"] = _ended(earlier)
     task = Task(
         name=definition.name or f"task{number + 1}",
-        description=assignment.rendered(definition.description),
+        description=description,
         expected_output=assignment.rendered(definition.expected_output),
         agent=agent,
         async_execution=definition.side_by_side,
@@ -158,8 +162,7 @@ def made_by(session: Session, entrypoint: str) -> tuple[Any, dict[str, Json] | N
     """
     assignment = session.assignment
     build = load_entrypoint(entrypoint, assignment.import_paths)
-    given = {"inputs": assignment.inputs, "outputs": assignment.outputs}
-    wanted = wanted_arguments(entrypoint, build, given)
+    wanted = wanted_arguments(entrypoint, build, assignment.arguments)
     try:
         made = resolved(build, **wanted)
     except Exception as error:
@@ -167,7 +170,7 @@ def made_by(session: Session, entrypoint: str) -> tuple[Any, dict[str, Json] | N
         raise EntrypointError(entrypoint, reason) from error
     if not isinstance(made, Crew | Flow):
         raise EntrypointError(entrypoint, f"it returned a {type(made).__name__}, not a Crew")
-    if wanted:
+    if wanted.keys() & {"inputs", "outputs"}:
         return made, None
     # CrewAI refuses a placeholder without a value, and would write the None of one as "None".
     missing = dict.fromkeys(sorted(assignment.absent), "")

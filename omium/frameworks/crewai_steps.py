@@ -240,11 +240,33 @@ def _restore(crew: Crew, agent: str, state: dict[str, Any]) -> set[int]:
     finished = set(range(len(outputs))) - set(state.get("running", ()))
     for number in finished:
         task, output = crew.tasks[number], outputs[number]
+        if output is not None:
+            _check_place(crew, agent, number, output)
         task.output = _skipped(agent, task) if output is None else _restored(task, output)
     if finished:
         # Makes CrewAI begin with the first task that has no output.
         crew.checkpoint_kickoff_event_id = "omium"
     return finished
+
+
+def _check_place(crew: Crew, agent: str, number: int, saved: dict[str, Any]) -> None:
+    """Refuse to give a task the output of another one. A task of the same place may be worded
+    anew, but is another one where its name is another, or where the crew now has the one that
+    was finished in another place. Raises ``AgentError``."""
+    task, was = crew.tasks[number], saved["name"]
+    if was == _name_of(task):
+        return
+    moved = any(_name_of(other) == was for other in crew.tasks)
+    if moved or (task.name and was != saved["description"]):
+        raise AgentError(
+            f"agent {agent!r} has finished {was!r} as task {number}, where its crew now has "
+            f"{_name_of(task)!r}: bring the crew's tasks back, or start anew"
+        )
+
+
+def _name_of(task: Task) -> str:
+    """What CrewAI calls the task in its output."""
+    return task.name or task.description
 
 
 def _restored(task: Task, saved: dict[str, Any]) -> TaskOutput:

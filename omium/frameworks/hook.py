@@ -23,6 +23,7 @@ import msgspec
 from omium.errors import Asked, AttemptCancelled, AttemptFenced
 from omium.execution.calls import canonical_chat_request, digest_of
 from omium.frameworks.certificates import share_certificates
+from omium.frameworks.effect import tool_call
 from omium.frameworks.scope import (
     CONTROL_HEADER,
     ERROR_HEADER,
@@ -78,9 +79,13 @@ class CallSite:
             raise self.stopped
 
     def check_beginning(self) -> None:
-        """Raise what keeps this attempt from beginning anything, if something does."""
+        """Raise what keeps this attempt from beginning anything, if something does.
+
+        What a tool at work begins is a part of that tool, which is waited for: stopped half-way,
+        nobody would know how it ended.
+        """
         self.check()
-        if self.asked is not None:
+        if self.asked is not None and not tool_call():
             raise self.asked
 
     def here(self) -> Place:

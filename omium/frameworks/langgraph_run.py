@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
@@ -36,6 +37,10 @@ OUTPUT_KEYS = ("output", "structured_response")
 
 _LOOP = LoopThread("omium-langgraph")
 """One for all graphs of a process: LangChain shares its HTTP clients between models."""
+
+_TO, _JOIN, _SENDS = "branch:to:", "join:", "__pregel_tasks"
+"""How LangGraph names the channels that lead to nodes, those of nodes that wait for several, and
+the one of what is sent. It has no public names for them."""
 
 _BREAKS = "it has breakpoints (interrupt_before, interrupt_after): call interrupt() in a node"
 
@@ -67,6 +72,7 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
         "configurable": {"thread_id": thread},
         "callbacks": [JournalWatch(places, saver)],
     }
+    _check_nodes(assignment.agent.name, graph, await saver.aget_tuple(config))
     answers = await _answers(session, loop, saver.take_interrupts())
     if answers:
         given = Command(resume=answers)
@@ -90,6 +96,24 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
     if asked:
         raise asked[0]
     return _output(assignment.agent.name, final)
+
+
+def _check_nodes(agent: str, graph: Pregel, latest: CheckpointTuple | None) -> None:
+    """Refuse to go on where a checkpoint leads to nodes that the graph no longer has: LangGraph
+    passes over them, and ends with half of its work done. Raises ``AgentError``."""
+    values: dict[str, Any] = latest.checkpoint["channel_values"] if latest is not None else {}
+    lost = {send.node for send in values.get(_SENDS) or () if send.node not in graph.nodes}
+    for channel, value in values.items():
+        if channel.startswith(_TO) and channel not in graph.channels:
+            lost.add(channel.removeprefix(_TO))
+        # The name of a join is that of those before it, and of the node that waits for them.
+        if channel.startswith(_JOIN) and value and channel not in graph.channels:
+            lost.add(channel.rpartition(":")[2])
+    if lost:
+        raise AgentError(
+            f"agent {agent!r} is to go on with {', '.join(map(repr, sorted(lost)))}, where its "
+            "graph now has no such node, or other edges to it: bring them back, or start anew"
+        )
 
 
 async def _answers(
@@ -148,9 +172,7 @@ async def _graph_of(session: Session, entrypoint: str) -> tuple[Pregel, Any]:
 
 async def _made(session: Session, entrypoint: str, build: Callable[..., Any]) -> Any:
     assignment = session.assignment
-    wanted = wanted_arguments(
-        entrypoint, build, {"inputs": assignment.inputs, "outputs": assignment.outputs}
-    )
+    wanted = wanted_arguments(entrypoint, build, assignment.arguments)
     try:
         built = build(**wanted)
         return await built if inspect.isawaitable(built) else built

@@ -11,11 +11,7 @@ were allowed by name.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import threading
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -36,9 +32,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from msgspec.structs import replace
 
 from omium.errors import Conflict, InputError
+from omium.frameworks.langgraph_flights import Flights
 from omium.frameworks.loop_thread import LoopThread
-from omium.storage.blobs import S3Options
 from omium.storage.local_threads import LocalThreads, open_threads
+from omium.storage.objects import S3Options
 from omium.storage.threads import (
     CheckpointName,
     CheckpointRecord,
@@ -54,9 +51,6 @@ _COUNTERS = "counters_since_delta_snapshot"
 
 _LOOP = LoopThread("omium-saver")
 """Where the blocking methods run."""
-
-_Place = tuple[str, str, str]
-"""Thread, namespace and checkpoint id."""
 
 
 class OmiumSaver(BaseCheckpointSaver[int]):
@@ -95,8 +89,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         self._store = store
         # Blocking callers go to a local disk directly, and by way of a loop elsewhere.
         self._disk = store if isinstance(store, LocalThreads) else None
-        self._under_way: dict[_Place, set[concurrent.futures.Future[None]]] = {}
-        self._lock = threading.Lock()
+        self._flights = Flights()
 
     # ------------------------------------------------------------------ writing
 
@@ -109,12 +102,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         record = self._record(config, checkpoint, metadata)
         if not self._store.ordered:
-            # LangGraph does not wait for these, whatever the durability.
-            with self._lock:
-                place = record.thread, record.ns, record.parent or ""
-                flights = tuple(self._under_way.get(place, ()))
-            for flight in flights:
-                await asyncio.wrap_future(flight)
+            await self._flights.landed((record.thread, record.ns, record.parent or ""))
         await self._store.put_checkpoint(record)
         return _config(record.thread, record.ns, record.id)
 
@@ -126,7 +114,7 @@ class OmiumSaver(BaseCheckpointSaver[int]):
         task_path: str = "",
     ) -> None:
         record = self._writes_record(config, writes, task_id, task_path)
-        with self._flight((record.thread, record.ns, record.checkpoint)):
+        with self._flights.flight((record.thread, record.ns, record.checkpoint)):
             await self._store.put_writes(record)
 
     def _record(
@@ -166,26 +154,6 @@ class OmiumSaver(BaseCheckpointSaver[int]):
                 for position, (channel, value) in enumerate(writes)
             ),
         )
-
-    @contextmanager
-    def _flight(self, place: _Place) -> Iterator[None]:
-        """Let checkpoints that are built on this one wait for the writes made inside."""
-        flight: concurrent.futures.Future[None] = concurrent.futures.Future()
-        with self._lock:
-            flights = self._under_way.setdefault(place, set())
-            flights.add(flight)
-        try:
-            yield
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
-        else:
-            flight.set_result(None)
-        finally:
-            with self._lock:
-                flights.discard(flight)
-                if not flights:
-                    self._under_way.pop(place, None)
 
     # ------------------------------------------------------------------ reading
 

@@ -22,7 +22,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from pydantic_core import to_jsonable_python
 
-from omium.errors import Control, ToolError
+from omium.errors import Suspended, ToolError
 from omium.frameworks.effect import tool_call
 from omium.frameworks.loop_thread import CallerLoop
 from omium.frameworks.protocol import Session
@@ -133,10 +133,6 @@ def _edited(tool_input: Any, named: Json, given: Json) -> Any:
     return given
 
 
-class _Interrupted(Control):
-    """A tool asks a person: its call is not over, and is made again when there is an answer."""
-
-
 class _Bubble:
     """Lets what is no failure of the tool's pass the journal, which knows failures only."""
 
@@ -151,7 +147,7 @@ class _Bubble:
         except GraphInterrupt as error:
             self._error = error
             self._inside.update({one.id: tool_call() for one in error.args[0]})
-            raise _Interrupted from error
+            raise Suspended from error
         except GraphBubbleUp as error:
             self._error = error
             raise
@@ -160,7 +156,7 @@ class _Bubble:
     def releasing(self) -> Iterator[None]:
         try:
             yield
-        except (ToolError, _Interrupted):
+        except (ToolError, Suspended):
             if self._error is not None:
                 raise self._error from None
             raise

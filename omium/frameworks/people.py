@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from omium.errors import AgentError, Asked
 from omium.execution.records import Question
-from omium.frameworks.protocol import Session
+from omium.frameworks.protocol import Asks
 from omium.types import Json
 
 
@@ -81,7 +81,7 @@ async def signals_async(name: str = "") -> list[Signal]:
 
 @dataclass(frozen=True)
 class _Asker:
-    session: Session
+    session: Asks
     stop: Callable[[Asked], BaseException] | None
 
 
@@ -89,9 +89,7 @@ _asker: ContextVar[_Asker | None] = ContextVar("omium_asker", default=None)
 
 
 @contextmanager
-def asking(
-    session: Session, stop: Callable[[Asked], BaseException] | None = None
-) -> Iterator[None]:
+def asking(session: Asks, stop: Callable[[Asked], BaseException] | None = None) -> Iterator[None]:
     """Code inside asks through ``session``. ``stop`` makes of ``Asked`` what the framework stops
     a branch of its own with, so that the other branches come to their end."""
     token = _asker.set(_Asker(session, stop))

@@ -39,6 +39,13 @@ class _Context:
         return self.assignment.outputs
 
     @property
+    def rejections(self) -> Json:
+        """Why this agent runs again: of each agent that did not take its last output, the name
+        (``to``) and its ``reasons``, each with ``code``, ``message``, ``path`` and ``validator``.
+        Empty where it runs for another reason. The last output is among ``outputs``."""
+        return self.assignment.arguments["rejections"]
+
+    @property
     def state(self) -> Json:
         """What the last checkpoint stored; None before the first."""
         return self.assignment.saved

@@ -6,14 +6,24 @@ session of every step. It holds no state of its own between attempts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from omium.definitions import Agent, Workflow, render
-from omium.execution.records import Question
+from omium.execution.handoffs import REASONS_TOLD_MAX, line_of
+from omium.execution.records import Question, Rejection
 from omium.types import ExecutionId, Json
+
+LAST_OUTPUT_CHARS_MAX = 4_000
+"""How much a model is shown of an answer that was not taken."""
+
+_NOT_TAKEN = "Your last answer to this was not accepted. It was:"
+_BECAUSE = "Give another one. This was wrong with it:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +47,8 @@ class Assignment:
     round's of itself and of those after it. An agent that was skipped, or had no round yet, has
     none; ``absent`` names all that are without one. ``saved`` is the state of the last completed
     step as the adapter stored it, None before the first; ``steps`` names all completed ones.
-    ``round`` counts the times that the agent has begun anew in a loop, from 1.
+    ``round`` counts the times that the agent has begun anew, from 1. ``rejections`` say why, where
+    others did not take its last output, which is among ``outputs`` then.
     """
 
     execution_id: ExecutionId
@@ -52,10 +63,34 @@ class Assignment:
     import_paths: tuple[str, ...] = ()
     absent: frozenset[str] = frozenset()
     round: int = 1
+    rejections: tuple[Rejection, ...] = ()
 
     def rendered(self, template: str) -> str:
         """A template of the definition with inputs and outputs put in. Raises ``InputError``."""
         return render(template, {**self.inputs, **self.outputs}, absent=self.absent)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What an entrypoint may take, by name."""
+        return {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "rejections": msgspec.to_builtins(self.rejections),
+        }
+
+    def told(self, task: str) -> str:
+        """What a model is asked for, and below it why its last answer to that was not taken."""
+        if not self.rejections:
+            return task
+        last = json.dumps(self.outputs.get(self.agent.name), ensure_ascii=False)
+        if len(last) > LAST_OUTPUT_CHARS_MAX:
+            last = f"{last[: LAST_OUTPUT_CHARS_MAX - 1]}…"
+        lines = [
+            f"- {rejection.to}: {line_of(reason)}"
+            for rejection in self.rejections
+            for reason in rejection.reasons[:REASONS_TOLD_MAX]
+        ]
+        return "\n".join([task, "", _NOT_TAKEN, last, "", _BECAUSE, *lines])
 
 
 ToolRun = Callable[[Json], Awaitable[Json]]
@@ -63,16 +98,84 @@ ToolRun = Callable[[Json], Awaitable[Json]]
 
 BlockingToolRun = Callable[[Json], Json]
 
+Answering = Callable[[Json], Awaitable[Json]]
+"""Answers what the other process asks."""
 
-class Session(Protocol):
+
+Guest = Callable[
+    ["Assignment", str, Callable[[str, str], AbstractContextManager[None]], Answering],
+    AbstractAsyncContextManager[Answering],
+]
+"""A part of an agent in a process of its own. It is given the assignment, with no ``saved``, the
+part's name, how calls are made in a (step, branch), and how to ask the attempt; and gives what
+answers it."""
+
+
+class Host(Protocol):
+    """A process of its own for a part of an agent: a guest. It ends with the attempt."""
+
+    async def ask(self, body: Json) -> Json:
+        """What the guest answers. Cancelled, it first waits until the guest has stopped.
+
+        Raises what the guest raised: an Omium error or control flow as it was, anything else as
+        an ``AgentError``; and ``HostLost`` where the process has died.
+        """
+        ...
+
+
+class BlockingAsks(Protocol):
+    """Asking for code that runs in a thread."""
+
+    def ask(self, question: Question) -> Json: ...
+
+
+class Asks(Protocol):
+    """What asks people."""
+
+    @property
+    def blocking(self) -> BlockingAsks: ...
+
+    async def ask(self, question: Question) -> Json:
+        """What a person says to ``question``, or the signals that it asks for.
+
+        Raises ``Asked`` where there is no answer yet: the attempt is to end, and another one
+        finds the answer here. Raises ``Declined`` where a person refused.
+        """
+        ...
+
+
+class Calls(Protocol):
+    """What makes the calls of an agent's code."""
+
+    @property
+    def assignment(self) -> Assignment: ...
+
+    async def call_tool(
+        self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool
+    ) -> Json:
+        """Run a tool once in effect: journaled, or answered from the journal.
+
+        Raises ``ToolError`` when the tool raised, ``OutcomeUnknown`` when an earlier attempt
+        started this call, its end is on no record, and ``idempotent`` is False. Raises ``Asked``
+        for a tool that wants an approval which nobody has given, and ``ToolError`` where one
+        was denied.
+        """
+        ...
+
+    def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
+        """Calls made inside belong to ``step``; ``branch`` tells parallel ones apart.
+
+        For the event loop and for threads alike.
+        """
+        ...
+
+
+class Session(Calls, Asks, Protocol):
     """What an attempt may do. All methods are for the event loop; ``blocking`` is for threads.
 
     Each may raise ``AttemptFenced`` or ``AttemptCancelled``, which derive from
     ``BaseException`` and must be let through, as ``Asked`` must.
     """
-
-    @property
-    def assignment(self) -> Assignment: ...
 
     @property
     def blocking(self) -> BlockingSession: ...
@@ -88,34 +191,16 @@ class Session(Protocol):
         """
         ...
 
-    async def call_tool(
-        self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool
-    ) -> Json:
-        """Run a tool once in effect: journaled, or answered from the journal.
-
-        Raises ``ToolError`` when the tool raised, ``OutcomeUnknown`` when an earlier attempt
-        started this call, its end is on no record, and ``idempotent`` is False. Raises ``Asked``
-        for a tool that wants an approval which nobody has given, and ``ToolError`` where one
-        was denied.
-        """
-        ...
-
-    async def ask(self, question: Question) -> Json:
-        """What a person says to ``question``, or the signals that it asks for.
-
-        Raises ``Asked`` where there is no answer yet: the attempt is to end, and another one
-        finds the answer here. Raises ``Declined`` where a person refused.
-        """
-        ...
-
     def enter_step(self, step: str) -> None:
         """Calls made from here on belong to ``step``, where no context says otherwise."""
         ...
 
-    def in_step(self, step: str, branch: str = "") -> AbstractContextManager[None]:
-        """Calls made inside belong to ``step``; ``branch`` tells parallel ones apart.
+    async def open_host(self, guest: str, part: str, answering: Answering) -> Host:
+        """Start a process for the part of the agent that ``part`` names.
 
-        For the event loop and for threads alike.
+        ``guest`` names a ``Guest`` of the adapter's as ``package.module:name``; ``answering``
+        answers what it asks. LLM calls are journaled from there, and numbered there. Raises
+        ``Unavailable`` where the process does not start, and what the guest raised.
         """
         ...
 
@@ -127,7 +212,7 @@ class Session(Protocol):
         ...
 
 
-class BlockingSession(Protocol):
+class BlockingSession(BlockingAsks, Protocol):
     """The same for code that runs in a thread."""
 
     def start_step(self, step: str, name: str = "") -> None: ...
@@ -137,8 +222,6 @@ class BlockingSession(Protocol):
     def call_tool(
         self, name: str, arguments: Json, run: BlockingToolRun, *, idempotent: bool
     ) -> Json: ...
-
-    def ask(self, question: Question) -> Json: ...
 
 
 class Adapter(Protocol):

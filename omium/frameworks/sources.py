@@ -47,6 +47,25 @@ def defines(source: Path, attribute: str) -> bool:
     return _defines(tree.body, attribute.split("."))
 
 
+def imports(source: Path, name: str) -> bool:
+    """Whether the module in this file may have ``name`` from another one, at its top level.
+
+    Raises what ``defines`` raises.
+    """
+    with _parsing:
+        tree = ast.parse(_text_of(source))
+    for statement in tree.body:
+        match statement:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                if any(
+                    (n.asname or n.name.partition(".")[0]) == name or n.name == "*" for n in names
+                ):
+                    return True
+            case _:
+                pass
+    return False
+
+
 def _text_of(file: Path) -> bytes:
     with file.open("rb") as source:
         text = source.read(SOURCE_BYTES_MAX + 1)

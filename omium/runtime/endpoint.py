@@ -27,7 +27,9 @@ LOCK_NAME = "replica.lock"
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The coordinator's address and secret (hexadecimal), and the driver's process id.
 
-    ``others`` are the addresses of further coordinators of a group.
+    ``others`` are the addresses of further coordinators of a group, and ``peers`` those at which
+    its seats listen for one another, in order. ``further`` are the addresses of all coordinators
+    of each further shard, and ``further_peers`` those at which its seats listen for one another.
     """
 
     host: str
@@ -35,6 +37,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     pid: int
     others: tuple[tuple[str, int], ...] = ()
+    peers: tuple[tuple[str, int], ...] = ()
+    further: tuple[tuple[tuple[str, int], ...], ...] = ()
+    further_peers: tuple[tuple[tuple[str, int], ...], ...] = ()
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:

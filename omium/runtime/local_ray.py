@@ -25,6 +25,10 @@ from omium.errors import ConfigError, Unavailable
 NODE_PROCESSES = ("gcs_server", "raylet")
 END_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
+STARTS_MAX = 2
+"""How often Ray is started before it is given up: it gives itself 30 s, which on a machine where
+several start at once may be too few."""
+
 _SCRATCH = "omium-"
 
 
@@ -79,14 +83,17 @@ class RayCluster:
             prepare(scratch)
         options: dict[str, Any] = {} if address else _local_options(settings, scratch, dashboard)
         try:
-            context = ray.init(
+            context = _begun(
+                before,
+                tries=1 if address else STARTS_MAX,
                 address=address or "local",
                 log_to_driver=show_worker_output,
                 logging_level=logging.ERROR,
                 configure_logging=False,
                 **options,
             )
-        except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        except Exception as error:
+            # On a busy machine it is a bare Exception.
             shutil.rmtree(scratch, ignore_errors=True)
             if address is None:
                 raise Unavailable(f"cannot start Ray here: {error}") from error
@@ -94,11 +101,10 @@ class RayCluster:
                 f"cannot join Ray at {address!r}: {error} "
                 "(RAY_AUTH_MODE=token, where the cluster asks for its token)"
             ) from error
-        children = [c for c in psutil.Process().children() if c.pid not in before]
         return cls(
             joined=address is not None,
             scratch_dir=scratch,
-            processes=[] if address else children,
+            processes=[] if address else _children_but(before),
             dashboard=context.dashboard_url or None,
         )
 
@@ -161,6 +167,24 @@ def _local_options(settings: RaySettings, scratch: Path, dashboard: bool) -> dic
         "object_store_memory": settings.object_store_mb * 1024 * 1024,
         "include_dashboard": dashboard,
     }
+
+
+def _begun(before: set[int], *, tries: int, **options: Any) -> Any:
+    """Ray's context, begun with ``options``: tried so often, with nothing left behind of a try
+    that failed. ``before`` are the children that were there. Raises whatever the last one did."""
+    while True:
+        try:
+            return ray.init(**options)
+        except Exception:
+            # Whatever Ray raises. What it has started by then it leaves behind.
+            _kill([p for top in _children_but(before) for p in _with_descendants(top)])
+            tries -= 1
+            if not tries:
+                raise
+
+
+def _children_but(before: set[int]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.pid not in before]
 
 
 def _with_descendants(process: psutil.Process) -> list[psutil.Process]:

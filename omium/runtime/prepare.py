@@ -11,8 +11,8 @@ from omium.config import Settings
 from omium.definitions import Workflow, validate_inputs
 from omium.errors import InputError
 from omium.runtime.located import Definition, located
-from omium.runtime.shipping import code_of
 from omium.serve.composition import check_workflow
+from omium.serve.shipping import code_of, not_code
 from omium.storage.code_bundle import Bundle
 from omium.types import Json
 
@@ -61,5 +61,5 @@ def prepare(
         inputs=valid,
         model=model or "",
         import_paths=found.import_paths,
-        code=code_of(workflow, found.import_paths, settings),
+        code=code_of(workflow, found.import_paths, leave_out=not_code(settings)),
     )

@@ -17,8 +17,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from omium.actors.client import Client
-from omium.actors.group.opening import record_formed
-from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
+from omium.actors.ray_edge import (
+    NAMESPACE,
+    seat_nodes,
+    start_coordinators,
+    taken,
+)
+from omium.actors.runtime_config import RuntimeConfig
 from omium.clock import Clock, SystemClock
 from omium.config import Settings
 from omium.definitions import Workflow
@@ -43,7 +48,7 @@ Report = Callable[[str], None]
 
 
 class Runtime:
-    """Ray, a coordinator, a gateway and warm workers: an async context manager.
+    """Ray, coordinators, a gateway and warm workers: an async context manager.
 
     ``client`` talks to the coordinator. With ``resume_all``, every unfinished execution in the
     data directory goes on; without, only those that are submitted or resumed now.
@@ -124,32 +129,31 @@ class Runtime:
         await self._connect(address)
         self._report("starting the coordinator and the gateway")
         config = self._config = self._runtime_config()
-        coordinators = start_coordinators(
-            config,
-            supervisor_settings(
-                settings,
-                gateway_url=config.gateway_url,
-                awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
-                warm=self._warm,
-            ),
+        supervisor = supervisor_settings(
+            settings,
+            gateway_url=config.gateway_url,
+            awake_from_ms=0 if self._resume_all else self._clock.now_ms(),
+            warm=self._warm,
         )
+        shards = [(shard, start_coordinators(shard, supervisor)) for shard in config.shards]
         gateway: Any = GatewayActor
         self._actors = [
-            *coordinators,
+            *(actor for _, coordinators in shards for actor in coordinators),
             gateway.options(
                 name=f"omium-{config.runtime_id}-gateway",
                 namespace=NAMESPACE,
                 scheduling_strategy=_this_node(),
             ).remote(config, router),
         ]
-        for actor in self._actors:
-            await self._done(actor.ready.remote())
-        if config.forming:
-            for actor in coordinators:
-                await self._done(actor.seated.remote())
-            record_formed(settings.data_dir)
+        for shard, coordinators in shards:
+            await taken(shard, coordinators, self._done)
+        await self._done(self._actors[-1].ready.remote())
         self._client = Client(
-            config.coordinator, config.secret, blobs=config.blobs(), clock=self._clock
+            config.coordinator,
+            config.secret,
+            blobs=config.blobs(),
+            clock=self._clock,
+            further=config.further_coordinators,
         )
         self._client.open()
         (host, port), *others = config.coordinator
@@ -157,6 +161,9 @@ class Runtime:
             host=host,
             port=port,
             others=tuple(others),
+            peers=config.peers,
+            further=tuple(tuple(addresses) for addresses in config.further_coordinators),
+            further_peers=tuple(shard.peers for shard in config.further),
             secret=config.secret.hex(),
             pid=config.driver_pid,
         )
@@ -167,10 +174,10 @@ class Runtime:
         count, joined = self._settings.coordinators, self._cluster.joined
         return runtime_config(
             self._settings,
-            new_identity(self._clock.new_id("rt"), count),
+            new_identity(self._clock.new_id("rt"), count, self._settings.shards),
             host=ray.util.get_node_ip_address() if joined else HOST,
             scratch_dir=self._cluster.scratch_dir,
-            seat_hosts=[host for _, host in seat_nodes(count)] if joined and count > 1 else (),
+            seat_hosts=seat_nodes(count) if joined and count > 1 else (),
             ships=self._resume_all,
         )
 

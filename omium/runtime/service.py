@@ -34,6 +34,7 @@ ANSWER_TIMEOUT_S = 60.0
 PROBE_S = 0.1
 LEFTOVERS_S = 20.0
 SERVE_STOP_MARGIN_S = 15.0
+TOLD_S = 0.1
 EVERYWHERE = ("0.0.0.0", "::")
 
 Welcome = Callable[[Client, Settings, str], Awaitable[None]]
@@ -134,8 +135,14 @@ class Service:
             record, self._record = self._record, None
             withdraw(self._settings.data_dir, record)
         if self._serving and self._is_alive():
-            self._report("letting running steps finish")
-            await asyncio.gather(self._stop_serving(), self._drain())
+            # Said once it is true: by then the coordinator has been told.
+            saying = asyncio.get_running_loop().call_later(
+                TOLD_S, self._report, "letting running steps finish"
+            )
+            try:
+                await asyncio.gather(self._stop_serving(), self._drain())
+            finally:
+                saying.cancel()
         self._serving = False
         self._report("stopping the runtime")
         await self._runtime.stop()

@@ -15,7 +15,7 @@ from typing import Any
 from ray import serve
 
 from omium.actors.client import Client
-from omium.actors.ray_edge import RuntimeConfig
+from omium.actors.runtime_config import RuntimeConfig
 from omium.clock import SystemClock
 from omium.serve.api import ApiSettings, create_app
 from omium.serve.host import HostArguments, described
@@ -50,6 +50,7 @@ class Ingress:
             told.runtime.secret,
             blobs=told.runtime.blobs(),
             clock=SystemClock(),
+            further=told.runtime.further_coordinators,
         )
         self._client.open()
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 from pydantic import SecretStr
 
 from omium.actors.group.opening import claim_group
-from omium.actors.ray_edge import RuntimeConfig, SeatPlace
+from omium.actors.runtime_config import RuntimeConfig, SeatPlace
+from omium.actors.shards.opening import claim_shard, shard_folder, shard_url
+from omium.actors.shards.placement import HOME
 from omium.actors.supervision import Limits
 from omium.actors.workforce import SupervisorSettings
 from omium.config import Settings, environment
@@ -28,7 +30,9 @@ from omium.llm.providers import LocalRoute, Provider, openai_provider, resolve
 from omium.llm.router import RouterSettings, local_path
 from omium.ports import free_ports
 from omium.serve.api import ApiSettings
-from omium.storage.blobs import ObjectStore, S3Options, open_object_store
+from omium.serve.shipping import not_code
+from omium.storage.object_urls import open_object_store
+from omium.storage.objects import ObjectStore, S3Options
 from omium.storage.private_file import kept
 
 HOST = "127.0.0.1"
@@ -36,10 +40,18 @@ PEPPER_NAME = "pepper"
 IDENTITY_NAME = "identity.json"
 
 
+class ShardPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """The port of a shard's coordinator; ``seats`` as in ``Identity``."""
+
+    coordinator: int
+    seats: tuple[tuple[int, int], ...] = ()
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """By what the parts of a runtime find and know one another: its id, two ports, the
     coordinator's secret (hexadecimal) and the gateway's key. ``seats`` are the ports of each
-    coordinator of a group, for clients and for peers."""
+    coordinator of a group, for clients and for peers; ``further`` are those of each shard beside
+    the first."""
 
     runtime_id: str
     coordinator_port: int
@@ -47,33 +59,50 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     api_key: str
     seats: tuple[tuple[int, int], ...] = ()
+    further: tuple[ShardPorts, ...] = ()
 
     def __repr__(self) -> str:
         return f"Identity({self.runtime_id})"
 
 
-def new_identity(runtime_id: str, coordinators: int = 1) -> Identity:
+def new_identity(runtime_id: str, coordinators: int = 1, shards: int = 1) -> Identity:
     """An identity for one start of a runtime, with ports that are free now."""
     seats = coordinators if coordinators > 1 else 0
-    coordinator_port, gateway_port, *ports = free_ports(2 + 2 * seats)
+    of_shard = 1 + 2 * seats
+    gateway_port, *ports = free_ports(1 + shards * of_shard)
+    home, *further = (
+        _shard_ports(ports[first : first + of_shard]) for first in range(0, len(ports), of_shard)
+    )
     return Identity(
-        seats=tuple(zip(ports[::2], ports[1::2], strict=True)),
+        seats=home.seats,
+        further=tuple(further),
         runtime_id=runtime_id,
-        coordinator_port=coordinator_port,
+        coordinator_port=home.coordinator,
         gateway_port=gateway_port,
         secret=secrets.token_hex(32),
         api_key=f"omium-{secrets.token_hex(16)}",
     )
 
 
-def kept_identity(data_dir: Path, runtime_id: str, coordinators: int = 1) -> Identity:
+def _shard_ports(ports: Sequence[int]) -> ShardPorts:
+    coordinator, *seats = ports
+    return ShardPorts(
+        coordinator=coordinator, seats=tuple(zip(seats[::2], seats[1::2], strict=True))
+    )
+
+
+def kept_identity(
+    data_dir: Path, runtime_id: str, coordinators: int = 1, shards: int = 1
+) -> Identity:
     """The identity that stays with a data directory, made with the first start on it.
 
     Raises ``CorruptRecord``, ``StorageUnwritable``, ``StorageFull``, and ``ConfigError`` for one
-    that was made for another number of coordinators.
+    that was made for another number of coordinators or shards.
     """
     path = data_dir / IDENTITY_NAME
-    content = kept(path, lambda: msgspec.json.encode(new_identity(runtime_id, coordinators)))
+    content = kept(
+        path, lambda: msgspec.json.encode(new_identity(runtime_id, coordinators, shards))
+    )
     try:
         identity = msgspec.json.decode(content, type=Identity)
     except msgspec.DecodeError as error:
@@ -82,6 +111,8 @@ def kept_identity(data_dir: Path, runtime_id: str, coordinators: int = 1) -> Ide
         raise ConfigError(
             f"{path} was made for {max(len(identity.seats), 1)} coordinators, not {coordinators}"
         )
+    if 1 + len(identity.further) != shards:
+        raise ConfigError(f"{path} was made for {1 + len(identity.further)} shards, not {shards}")
     return identity
 
 
@@ -108,13 +139,29 @@ def runtime_config(
     ships: bool = False,
 ) -> RuntimeConfig:
     """What every process of a runtime is told. This process is its driver, and the runtime one
-    that ``ships`` to the archive, if there is one.
+    that ``ships`` to the archive, if there is one. Where acknowledgements wait for it, all ship.
 
-    ``seat_hosts`` are the nodes of the coordinators of a group; default: all on ``host``. Raises
-    ``ConfigError`` where the data directory belongs to a group of another size.
+    ``seat_hosts`` are the nodes where the coordinators of a new group would be, in every shard,
+    this one first; default: all on ``host``. Raises ``ConfigError`` where the data directory
+    belongs to a group of another size, or to another number of shards, and for a durability that
+    the settings cannot give.
     """
-    group = claim_group(settings.data_dir, settings.coordinators, identity.runtime_id)
-    hosts = seat_hosts or [host] * len(identity.seats)
+    first = settings.durability == "object_store"
+    if first:
+        _check_durable(settings)
+    ports = [ShardPorts(coordinator=identity.coordinator_port, seats=identity.seats)]
+    ports += identity.further
+    config = _told_to_all(settings, identity, host=host, scratch_dir=scratch_dir)
+    home, *further = (
+        _of_shard(config, number, of_shard, settings, hosts=seat_hosts, ships=ships or first)
+        for number, of_shard in enumerate(ports)
+    )
+    return replace(home, further=tuple(further))
+
+
+def _told_to_all(
+    settings: Settings, identity: Identity, *, host: str, scratch_dir: Path
+) -> RuntimeConfig:
     return RuntimeConfig(
         runtime_id=identity.runtime_id,
         host=host,
@@ -130,14 +177,51 @@ def runtime_config(
         driver_pid=os.getpid(),
         faults=settings.faults,
         webhook_hosts=settings.service.webhook_hosts,
-        archive_url=(settings.archive or "") if ships else "",
+        archive_first=settings.durability == "object_store",
+        archive_keep=settings.archive_keep,
+        shard_count=settings.shards,
+    )
+
+
+def _of_shard(
+    config: RuntimeConfig,
+    shard: int,
+    ports: ShardPorts,
+    settings: Settings,
+    *,
+    hosts: Sequence[str],
+    ships: bool,
+) -> RuntimeConfig:
+    """What a shard is told beside what all are."""
+    folder = shard_folder(settings.data_dir, shard)
+    claim_shard(folder, shard, settings.shards)
+    fresh = config.runtime_id if shard == HOME else f"{config.runtime_id}-{shard}"
+    group = claim_group(folder, settings.coordinators, fresh, hosts)
+    # Outside a cluster all are here, whatever was recorded in one.
+    nodes = group.nodes if group is not None and hosts else [config.host] * len(ports.seats)
+    return replace(
+        config,
+        shard=shard,
+        data_dir=folder,
+        coordinator_port=ports.coordinator,
+        archive_url=shard_url(settings.archive, shard) if ships and settings.archive else "",
         group=group.group if group is not None else "",
         forming=group is not None and not group.formed,
         seats=tuple(
             SeatPlace(host=at, port=port, peer_port=peer_port)
-            for at, (port, peer_port) in zip(hosts, identity.seats, strict=True)
+            for at, (port, peer_port) in zip(nodes, ports.seats, strict=True)
         ),
     )
+
+
+def _check_durable(settings: Settings) -> None:
+    if settings.archive is None:
+        raise ConfigError('`durability = "object_store"` needs an archive: set `archive_url`')
+    if settings.blobs_url is None:
+        raise ConfigError(
+            '`durability = "object_store"` keeps nothing in the data directory alone: set '
+            "`blobs_url` to where blobs outlive it"
+        )
 
 
 def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
@@ -145,7 +229,9 @@ def api_settings(settings: Settings, config: RuntimeConfig) -> ApiSettings:
     return ApiSettings(
         pepper=pepper_of(settings.data_dir),
         import_paths=(str(settings.service.app_dir or Path.cwd()),),
+        not_code=tuple(map(str, not_code(settings))),
         modules=settings.service.modules,
+        upload_tenants=settings.service.upload_tenants,
         webhook_hosts=settings.service.webhook_hosts,
         model=settings.model,
         models=_local_models(settings),
@@ -180,9 +266,10 @@ def supervisor_settings(
         gateway_url=gateway_url,
         awake_from_ms=awake_from_ms,
         heartbeat_timeout_s=pool.heartbeat_timeout_s,
+        handoffs_waiting_max=pool.handoffs_waiting_max,
         start_timeout_s=pool.start_timeout_s,
         warm=warm,
-        limits=Limits(workers_max=pool.workers_max),
+        limits=Limits(workers_max=pool.workers_max, idle_max=pool.idle_max),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from omium.actors import messages as m
 from omium.actors.link import Link
+from omium.actors.shards.routing import Shards
 from omium.frameworks.scope import Scope
 
 GATHER_S = 0.05
@@ -21,7 +22,7 @@ TEXT_CHARS_MAX = 4_096
 class Deltas:
     """The pieces of one call's answer."""
 
-    def __init__(self, link: Link, scope: Scope, call: int) -> None:
+    def __init__(self, link: Link | Shards, scope: Scope, call: int) -> None:
         self._link = link
         self._scope = scope
         self._call = call

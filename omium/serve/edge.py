@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,6 +27,9 @@ Serve's own 30 s are for load balancers far away."""
 PROXY_CHECK_S = 1.0
 """How often Serve looks whether the proxy is alive. Three misses make it start another one:
 with Serve's own 10 s a killed proxy is missed for more than half a minute."""
+PROXY_START_S = 20.0
+"""How long the proxy's process may take to start, three times over. With Serve's own 5 s a busy
+machine has it killed while it starts, and then nothing comes up."""
 QUICK_LOSS_S = 2.0
 """After how long a replica that hangs is no longer sent requests; a dead one is noticed at once."""
 
@@ -57,16 +61,17 @@ def edge_environment(directory: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": f"{QUICK_LOSS_S:g}s",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{DRAIN_S:g}",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": f"{PROXY_CHECK_S:g}",
-        BINARY: str(_launcher(directory)),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": f"{PROXY_START_S:g}",
+        BINARY: str(_launcher(directory, pages=(metrics, stats))),
         **{name: str(path) for name, path in files.items()},
     }
 
 
-def _launcher(directory: Path) -> Path:
-    """A program that is HAProxy, ends with whoever started it, and shows its pages to this
-    machine alone."""
+def _launcher(directory: Path, pages: Sequence[str]) -> Path:
+    """A program that is HAProxy, ends with whoever started it, and shows its ``pages``, by their
+    ports, to this machine alone."""
     tether = Path(__file__).with_name("tether.py")
-    words = shlex.join([sys.executable, "-IS", str(tether), _haproxy()])
+    words = shlex.join([sys.executable, "-IS", str(tether), ",".join(pages), _haproxy()])
     launcher = directory / LAUNCHER_NAME
     launcher.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     launcher.chmod(0o700)

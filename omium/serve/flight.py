@@ -17,6 +17,7 @@ from omium.actors import messages as m
 from omium.actors.attempt import CALL_DEADLINE_S
 from omium.actors.link import Link
 from omium.actors.payloads import Blobs, payload_of, value_of
+from omium.actors.shards.routing import Shards
 from omium.errors import AttemptFenced, OmiumError, PlatformError, ProtocolError, Unavailable
 from omium.execution.calls import Replay, Run
 from omium.execution.events import CallCompleted, CallFailed
@@ -119,7 +120,11 @@ class Pilot:
     """Makes calls: looks in the journal, asks the provider, records the answer."""
 
     def __init__(
-        self, link: Link, router: Router, blobs: Blobs, understudy: Understudy | None = None
+        self,
+        link: Link | Shards,
+        router: Router,
+        blobs: Blobs,
+        understudy: Understudy | None = None,
     ) -> None:
         self._link = link
         self._router = router

@@ -18,8 +18,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from omium.actors import messages as m
-from omium.actors.link import Address, Link
+from omium.actors.link import Address
 from omium.actors.payloads import Blobs
+from omium.actors.shards.routing import link_to
 from omium.actors.transport import Answer, Codec, Connection, stop_listening
 from omium.errors import (
     AttemptFenced,
@@ -69,13 +70,17 @@ class Gateway:
         port: int,
         pid: int,
         understudy: Understudy | None = None,
+        further: Sequence[Sequence[Address]] = (),
     ) -> None:
+        """``further`` are the addresses of each of the shards beside the first, whose
+        ``coordinator`` is."""
         self._router = router
         self._api_key = api_key.encode()
         self._address = (host, port)
         self._pid = pid
-        self._link = Link(
+        self._link = link_to(
             coordinator,
+            further,
             Codec(m.Messages),
             secret,
             handler=self._handle,

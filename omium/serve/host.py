@@ -19,8 +19,13 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from omium.actors.group.opening import record_formed
-from omium.actors.ray_edge import NAMESPACE, RuntimeConfig, seat_nodes, start_coordinators
+from omium.actors.ray_edge import (
+    NAMESPACE,
+    seat_nodes,
+    start_coordinators,
+    taken,
+)
+from omium.actors.runtime_config import RuntimeConfig
 from omium.clock import SystemClock
 from omium.config import ServiceSettings, Settings, load_settings
 from omium.errors import OmiumError, StorageUnwritable, Unavailable
@@ -74,7 +79,8 @@ class Host:
         except OSError as error:
             raise StorageUnwritable(str(settings.data_dir), error.strerror or str(error)) from error
         count = settings.coordinators
-        identity = kept_identity(settings.data_dir, SystemClock().new_id("rt"), count)
+        runtime_id = SystemClock().new_id("rt")
+        identity = kept_identity(settings.data_dir, runtime_id, count, settings.shards)
         scratch = Path(tempfile.gettempdir()) / f"omium-{identity.runtime_id}"
         scratch.mkdir(mode=0o700, exist_ok=True)
         config = runtime_config(
@@ -82,7 +88,7 @@ class Host:
             identity,
             host=ray.util.get_node_ip_address(),
             scratch_dir=scratch,
-            seat_hosts=[host for _, host in seat_nodes(count)] if count > 1 else (),
+            seat_hosts=seat_nodes(count) if count > 1 else (),
             ships=True,
         )
         await _parts(settings, config)
@@ -96,7 +102,7 @@ async def _parts(settings: Settings, config: RuntimeConfig) -> None:
         settings, gateway_url=config.gateway_url, awake_from_ms=0, warm=settings.warm_pool
     )
     kept: dict[str, Any] = {"lifetime": "detached", "get_if_exists": True}
-    coordinators = start_coordinators(config, supervisor, **kept)
+    shards = [(shard, start_coordinators(shard, supervisor, **kept)) for shard in config.shards]
     gateway: Any = GatewayActor
     part = gateway.options(
         name=f"omium-{config.runtime_id}-gateway",
@@ -104,12 +110,9 @@ async def _parts(settings: Settings, config: RuntimeConfig) -> None:
         scheduling_strategy=here,
         **kept,
     ).remote(config, router_settings(settings))
-    for actor in (*coordinators, part):
-        await _answer(actor.ready.remote())
-    if config.forming:
-        for actor in coordinators:
-            await _answer(actor.seated.remote())
-        record_formed(settings.data_dir)
+    for shard, coordinators in shards:
+        await taken(shard, coordinators, _answer)
+    await _answer(part.ready.remote())
 
 
 async def described(arguments: HostArguments) -> tuple[RuntimeConfig, ApiSettings]:

@@ -7,7 +7,7 @@ import os
 
 import ray
 
-from omium.actors.ray_edge import RuntimeConfig
+from omium.actors.runtime_config import RuntimeConfig
 from omium.llm.router import Router, RouterSettings
 from omium.serve.gateway import Gateway
 
@@ -23,6 +23,7 @@ class GatewayActor:
         gateway = Gateway(
             Router(settings),
             coordinator=config.coordinator,
+            further=config.further_coordinators,
             secret=config.secret,
             api_key=config.api_key,
             blobs=config.blobs(),

@@ -26,7 +26,9 @@ import msgspec
 
 from omium.consensus import Entry, EntryType
 from omium.errors import CorruptBlob, CorruptRecord, InputError, NotFound
-from omium.storage.blobs import BLOB_BYTES_MAX, COMPRESSION_LEVEL, ObjectStore, pack, ref_in, unpack
+from omium.storage.blobs import BLOB_BYTES_MAX
+from omium.storage.objects import ObjectStore
+from omium.storage.packing import COMPRESSION_LEVEL, pack, ref_in, unpack
 from omium.storage.sqlite import translated
 
 FOLDER = "_archive"
@@ -201,6 +203,17 @@ class Archive:
         whole = Whole(parts=parts, size=size, at_ms=at_ms)
         await self._objects.replace(f"{name.key}/whole", msgspec.json.encode(whole))
         return stored
+
+    async def tidy(self, claim: Claim, past: Past) -> None:
+        """Remove what those wrote whose claims came before ``claim``, the newest, and of whom
+        nothing is counted: ``past`` is all that is."""
+        counted = {one.folder for one in (*past.copies, *past.segments)}
+        for number in {number for number, _ in await self._claims(claim.replica)}:
+            older = msgspec.structs.replace(claim, number=number)
+            if number < claim.number and older.folder not in counted:
+                # Its claim stays, and what it continues: later ones may go on from it.
+                for key in await self._objects.keys(older.folder):
+                    await self._objects.remove(key)
 
     async def prune(self, past: Past, copies_kept: int) -> None:
         """Remove the copies of ``past`` but the newest ``copies_kept``, and the segments that

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omium.errors import BlobStoreError, ConfigError, Conflict, InputError, NotFound
-from omium.storage.blobs import S3Options
+from omium.storage.objects import S3Options
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """Amazon S3 user guide, "General purpose bucket naming rules"."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from omium.errors import CorruptRecord
-from omium.execution.commands import WriteRecord
+from omium.execution.commands import ClaimRequest, WriteRecord
 from omium.execution.events import Request
 from omium.execution.machine import Refusal
 from omium.storage.sqlite import checksum, translated
@@ -36,6 +36,12 @@ class RecordWritten(msgspec.Struct, frozen=True, kw_only=True, tag="record_writt
     """A record was written; ``version`` is its new one, 0 when it was deleted."""
 
     version: int
+
+
+class RequestClaimed(msgspec.Struct, frozen=True, kw_only=True, tag="request_claimed"):
+    """A request is known to concern ``execution_id``, of another shard."""
+
+    execution_id: ExecutionId
 
 
 class Catalog:
@@ -76,6 +82,17 @@ class Catalog:
             "INSERT INTO requests VALUES (?,?,?,?,?,?)",
             (tenant, request.key, request.digest, execution, index, crc),
         )
+
+    def claim(self, command: ClaimRequest) -> RequestClaimed | Refusal:
+        """Remember what a request concerns that another shard carries out, unless that is known.
+
+        It has index 0, which nothing else has that was carried out here.
+        """
+        tenant, request = command.tenant, command.request
+        refusal = self.carried_out(tenant, request)
+        if refusal is None:
+            self.remember(tenant, request, command.execution, 0)
+        return refusal or RequestClaimed(execution_id=command.execution)
 
     # ------------------------------------------------------------------ records
 

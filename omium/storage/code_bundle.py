@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +29,15 @@ FILES_MAX = 4_000
 BYTES_MAX = 32 * 1024 * 1024
 IGNORE_FILES = (".gitignore", ".omiumignore")
 IGNORE_BYTES_MAX = 256 * 1024
+NAMES_TOLD_MAX = 20
+NAME_BYTES_MAX = 255
+PATH_CHARS_MAX = 1_024
+ENTRIES_MAX = 10 * FILES_MAX
+"""What an archive may list: its own files and folders, and those of archives among them."""
+
+_ENTRY = b"PK\x01\x02"
+_COMPRESSIONS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -43,7 +54,7 @@ class Changes:
 
     def __str__(self) -> str:
         parts = [
-            f"{what} {', '.join(names)}"
+            f"{what} {names_in_words(names)}"
             for what, names in (
                 ("added", self.added),
                 ("changed", self.changed),
@@ -52,6 +63,12 @@ class Changes:
             if names
         ]
         return "; ".join(parts) or "no file differs"
+
+
+def names_in_words(names: Sequence[str]) -> str:
+    """The first of those names, and how many more there are."""
+    more = len(names) - NAMES_TOLD_MAX
+    return ", ".join(names[:NAMES_TOLD_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +87,6 @@ def pack(folders: Sequence[Path], *, leave_out: Collection[Path] = ()) -> Bundle
     or ``BYTES_MAX`` bytes in all, naming its largest parts.
     """
     out = {str(path.resolve()) for path in leave_out}
-    buffer = io.BytesIO()
     found: list[tuple[str, Path]] = []
     sizes: dict[str, int] = {}
     for number, folder in enumerate(folders):
@@ -85,20 +101,81 @@ def pack(folders: Sequence[Path], *, leave_out: Collection[Path] = ()) -> Bundle
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"the code in {str(folder)!r} cannot be read: {reason}") from error
+    return Bundle(
+        data=_archive(_read(found)),
+        files=len(found),
+        folders=tuple(str(folder) for folder in folders),
+    )
+
+
+def _read(found: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, bool, bytes]]:
+    for name, path in sorted(found):
+        try:
+            yield name, bool(path.stat().st_mode & stat.S_IXUSR), path.read_bytes()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
+
+
+def _archive(files: Iterable[tuple[str, bool, bytes]]) -> bytes:
+    """The archive of files in order, each with whether it can be executed."""
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, path in sorted(found):
-            try:
-                content, mode = path.read_bytes(), path.stat().st_mode
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
+        for name, executable, content in files:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.create_system = 3  # Unix, wherever this runs
-            info.external_attr = (0o755 if mode & stat.S_IXUSR else 0o644) << 16
+            info.external_attr = (0o755 if executable else 0o644) << 16
             archive.writestr(info, content)
-    return Bundle(
-        data=buffer.getvalue(), files=len(found), folders=tuple(str(folder) for folder in folders)
-    )
+    return buffer.getvalue()
+
+
+def received(data: bytes) -> Bundle:
+    """The bundle in a ZIP archive that somebody sent, in the form that ``pack`` gives it.
+
+    Entries of folders are passed over. Raises ``InputError`` for what is no archive of files below
+    ``0/``, ``1/`` and so on, for what is over the limits, and for links.
+    """
+    try:
+        # Before the list of them is read: it takes more memory than the archive.
+        if data.count(_ENTRY) > ENTRIES_MAX:
+            raise ValueError(f"more than {FILES_MAX} files")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > BYTES_MAX:
+                raise ValueError(f"more than {BYTES_MAX} bytes")
+            infos = [i for i in archive.infolist() if not i.filename.endswith("/")]
+            if not _COMPRESSIONS.issuperset(info.compress_type for info in infos):
+                raise ValueError("compressed otherwise than by deflate")
+            _check_names([info.filename for info in infos])
+            files = sorted((i.filename, _is_executable(i), archive.read(i)) for i in infos)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise InputError(f"this is no bundle of code: {error}") from error
+    return Bundle(data=_archive(files), files=len(files), folders=())
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise ``ValueError`` for names that cannot all be those of files of a bundle."""
+    if not names:
+        raise ValueError("it has no files")
+    if len(names) > FILES_MAX:
+        raise ValueError(f"more than {FILES_MAX} files")
+    folders: set[str] = set()
+    for name in names:
+        number, *parts = name.split("/")
+        short = all(0 < len(part.encode("utf-8", "replace")) <= NAME_BYTES_MAX for part in parts)
+        if not _NUMBER.fullmatch(number) or not parts or not short or len(name) > PATH_CHARS_MAX:
+            raise ValueError(f"a file named {name!r}, expected 0/… or 1/…")
+        if not name.isprintable() or "\\" in name or not {".", ".."}.isdisjoint(parts):
+            raise ValueError(f"a file named {name!r}")
+        folders.update("/".join((number, *parts[:at])) for at in range(len(parts)))
+    if len(set(names)) < len(names) or not folders.isdisjoint(names):
+        raise ValueError("two files of one name")
+
+
+def _is_executable(info: zipfile.ZipInfo) -> bool:
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        raise ValueError(f"{info.filename!r} is a link, or another thing than a file")
+    return bool(mode & stat.S_IXUSR)
 
 
 def _rules_in(folder: Path) -> list[str]:
@@ -151,7 +228,7 @@ def unpack(data: bytes, directory: Path) -> tuple[str, ...]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             contents = [(info.filename, archive.read(info)) for info in _infos(archive)]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CorruptBlob(_digest(data), f"it is no bundle of code: {error}") from error
+        raise CorruptBlob(digest_of(data), f"it is no bundle of code: {error}") from error
     folders: dict[str, None] = {}
     try:
         directory.mkdir(parents=True)
@@ -176,9 +253,9 @@ def _infos(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return infos
 
 
-def changes_between(before: bytes, after: bytes) -> Changes:
-    """What differs between two bundles. Raises ``CorruptBlob``."""
-    was, now = _digests(before), _digests(after)
+def changes_between(before: bytes | None, after: bytes | None) -> Changes:
+    """What differs between two bundles, None being one of no files. Raises ``CorruptBlob``."""
+    was, now = (_digests(data) if data is not None else {} for data in (before, after))
     return Changes(
         added=tuple(_told(name) for name in now if name not in was),
         changed=tuple(_told(name) for name in now if was.get(name, now[name]) != now[name]),
@@ -191,13 +268,18 @@ def _told(name: str) -> str:
     return name.removeprefix("0/")
 
 
-def _digests(data: bytes) -> dict[str, str]:
+def _digests(data: bytes) -> dict[str, tuple[str, int]]:
+    """The digest of each file, and what may be done with it."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {info.filename: _digest(archive.read(info)) for info in _infos(archive)}
+            return {
+                info.filename: (digest_of(archive.read(info)), info.external_attr)
+                for info in _infos(archive)
+            }
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CorruptBlob(_digest(data), f"it is no bundle of code: {error}") from error
+        raise CorruptBlob(digest_of(data), f"it is no bundle of code: {error}") from error
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """The name of a bundle: ``sha256:`` and the digest in hex, as the blob store has it."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

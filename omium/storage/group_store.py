@@ -25,6 +25,9 @@ from omium.storage.sqlite import applied_in, checksum, copied, translated
 LOG_ENTRIES_KEPT = 8_192
 """Applied entries kept for members that lag; who lags more is sent a snapshot."""
 
+LOG_ENTRIES_DROPPED = 256
+"""How many older ones are deleted at once: more would hold up the write that they go with."""
+
 STATE_TABLES = ("journal", "executions", "labels", "requests", "records", "outbox")
 """What applying the log gives. A new table of state belongs here."""
 
@@ -149,7 +152,7 @@ class GroupStore:
             if batch.conf_state is not None:
                 self.storage.set_conf_state(batch.conf_state)
             applied = self.applied
-            if applied - self.storage.first_index() >= 2 * LOG_ENTRIES_KEPT:
+            if applied - self.storage.first_index() >= LOG_ENTRIES_KEPT + LOG_ENTRIES_DROPPED:
                 self.storage.compact(self.replica.trimmed(applied - LOG_ENTRIES_KEPT))
         return results
 

@@ -232,7 +232,8 @@ def _row(values: Sequence[object]) -> ExecutionRow:
     fields: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
     try:
         fields["labels"] = msgspec.json.decode(fields["labels"], type=dict[str, str])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, TypeError) as error:
+        # In a damaged row they may be no text at all.
         raise CorruptRecord(f"{fields['id']} in the list", f"its labels: {error}") from error
     return ExecutionRow(**fields)
 

@@ -10,13 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from omium.clock import Clock
-from omium.storage.blobs import (
-    COMPRESSION_LEVEL,
-    S3Options,
-    local_directory,
-    open_object_store,
-    pack,
-)
+from omium.storage.object_urls import local_directory, open_object_store
+from omium.storage.objects import S3Options
+from omium.storage.packing import COMPRESSION_LEVEL, pack
 from omium.storage.sqlite_objects import Change, SqliteObjects
 from omium.storage.threads import (
     CheckpointName,
@@ -28,8 +24,8 @@ from omium.storage.threads import (
 
 
 def open_threads(url: str, *, tenant: str, s3: S3Options | None = None) -> ObjectThreads:
-    """The threads of a tenant at ``url``, as ``omium.storage.blobs.open_object_store`` takes it
-    and with what that raises."""
+    """The threads of a tenant at ``url``, as ``object_urls.open_object_store`` takes it and with
+    what that raises."""
     directory = local_directory(url)
     if directory is not None:
         return LocalThreads(directory, tenant=tenant)

@@ -22,6 +22,7 @@ import msgspec
 
 from omium.errors import Conflict, CorruptRecord, DataDirectoryBusy, PlatformError
 from omium.execution.commands import (
+    ClaimRequest,
     Command,
     WriteDelivery,
     WriteRecord,
@@ -43,7 +44,7 @@ from omium.execution.fold import create, evolve
 from omium.execution.machine import Refusal, check
 from omium.execution.people import pause_of
 from omium.execution.state import ExecutionState
-from omium.storage.catalog import Catalog, RecordWritten
+from omium.storage.catalog import Catalog, RecordWritten, RequestClaimed
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
 from omium.storage.outbox import WEBHOOK_KIND, Outbox
 from omium.storage.raft_store import identity_in
@@ -84,7 +85,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
         return self.entries[-1].index
 
 
-Outcome: TypeAlias = Written | RecordWritten | Refusal
+Outcome: TypeAlias = Written | RecordWritten | RequestClaimed | Refusal
 _JournalRow: TypeAlias = tuple[str, int, int, int, int, bytes, int]
 
 
@@ -282,6 +283,9 @@ class Replica:
                 continue
             if isinstance(command, WriteDelivery):
                 outcomes.append(self.outbox.write(command))
+                continue
+            if isinstance(command, ClaimRequest):
+                outcomes.append(self.catalog.claim(command))
                 continue
             outcome = self._apply_one(command, journal_rows)
             outcomes.append(outcome)

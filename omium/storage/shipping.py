@@ -9,6 +9,8 @@ nothing about when; see ``omium.actors.shipper``.
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,7 +20,9 @@ from omium.clock import Clock
 from omium.consensus import Entry
 from omium.errors import Conflict, InvariantBroken
 from omium.storage.archive import Archive, Base, Claim
-from omium.storage.blobs import BLOB_BYTES_MAX, HEADER_BYTES, ObjectStore, ref_in, unpack
+from omium.storage.blobs import BLOB_BYTES_MAX
+from omium.storage.objects import ObjectStore
+from omium.storage.packing import HEADER_BYTES, ref_in, unpack
 from omium.storage.private_file import kept
 from omium.storage.raft_store import entry_of, identity_in
 from omium.storage.sqlite import applied_in, copied, open_reader, translated
@@ -29,8 +33,8 @@ COPY_AFTER_BYTES = 64 * 1024 * 1024
 """A copy is due once the segments since the last one are larger than this, and than that copy:
 so copies at most double what is shipped, and rebuilding never takes long."""
 
-COPIES_KEPT = 2
 ID_NAME = "archive-id"
+_SCRATCH = "shipping-"
 
 
 def lasting_id(path: Path, clock: Clock) -> str:
@@ -50,8 +54,12 @@ class Shipment:
     may then be called again. ``begin`` and ``step`` raise ``Conflict`` for good.
     """
 
-    def __init__(self, archive: Archive, path: Path, *, replica: str, clock: Clock) -> None:
+    def __init__(
+        self, archive: Archive, path: Path, *, replica: str, clock: Clock, copies_kept: int = 2
+    ) -> None:
+        """Of the copies in the archive the newest ``copies_kept`` stay, and what follows them."""
         self._archive = archive
+        self._copies_kept = copies_kept
         self._path = path
         self._replica = replica
         self._clock = clock
@@ -68,6 +76,7 @@ class Shipment:
         Raises ``Conflict`` where it holds more of this replica than the replica itself, which
         was then put back to an earlier state: shipping would bury what is missing.
         """
+        await asyncio.to_thread(sweep, self._path)
         claim = await self._archive.claim(self._replica, self._clock.now_ms())
         past = await self._archive.past(self._replica)
         end = past.end if past is not None else 0
@@ -114,7 +123,8 @@ class Shipment:
         self._since_copy = 0
         past = await self._archive.past(self._replica)
         if past is not None:
-            await self._archive.prune(past, COPIES_KEPT)
+            await self._archive.prune(past, self._copies_kept)
+            await self._archive.tidy(claim, past)
 
     async def _check_claim(self, claim: Claim) -> None:
         """Only now it counts: who claims later than this has seen what was put."""
@@ -156,12 +166,33 @@ def _copy(source: Path, target: Path) -> int:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """A folder beside the database, where there is room for another of its size."""
+    """A folder beside the database, where there is room for another of its size. Its name tells
+    whose it is."""
+    prefix = f"{_SCRATCH}{os.getpid()}-"
     with (
         translated(path.parent),
-        tempfile.TemporaryDirectory(prefix="shipping-", dir=path.parent) as directory,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as directory,
     ):
         yield Path(directory) / path.name
+
+
+def sweep(path: Path) -> None:
+    """Remove the copies of the database ``path`` that a killed process left half made beside it."""
+    with translated(path.parent):
+        for folder in path.parent.glob(f"{_SCRATCH}*"):
+            owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+            if not (owner.isdecimal() and _is_alive(int(owner))):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def copy_blobs(

@@ -179,9 +179,12 @@ def copied(source: Path, target: Path) -> Iterator[sqlite3.Connection]:
             reader.close()
 
 
-def applied_in(connection: sqlite3.Connection, path: Path) -> int:
-    """The last index of the log that an open database has applied. Raises ``CorruptRecord``."""
-    row = connection.execute("SELECT value, crc FROM meta WHERE key = 'applied'").fetchone()
+def applied_in(connection: sqlite3.Connection, path: Path, *, schema: str = "main") -> int:
+    """The last index of the log that an open database has applied; ``schema`` is the name of one
+    that is attached to it. Raises ``CorruptRecord``."""
+    row = connection.execute(
+        f"SELECT value, crc FROM {schema}.meta WHERE key = 'applied'"
+    ).fetchone()
     if row is None:
         raise CorruptRecord(f"{path}: meta.applied", "missing")
     if checksum(b"", "meta", "applied", row[0]) != row[1]:

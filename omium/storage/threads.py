@@ -32,15 +32,9 @@ from msgspec.structs import replace
 from omium.clock import Clock, SystemClock
 from omium.errors import CorruptBlob, InputError
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import (
-    BLOB_BYTES_MAX,
-    COMPRESSION_LEVEL,
-    HEADER_BYTES,
-    ObjectStore,
-    pack,
-    ref_in,
-    unpack,
-)
+from omium.storage.blobs import BLOB_BYTES_MAX
+from omium.storage.objects import ObjectStore
+from omium.storage.packing import COMPRESSION_LEVEL, HEADER_BYTES, pack, ref_in, unpack
 
 INLINE_BYTES_MAX = 32 * 1024
 """Larger values are cut into parts."""

@@ -1,25 +1,31 @@
-"""Looking for damage: every checksum of a replica, of blobs and of an archive, and whether
-replicas of one group agree. Reads beside whoever is writing, changes nothing, and goes on after
-what it finds.
+"""Looking for damage: every checksum of a replica, of blobs and of an archive, whether every blob
+that is named is there, and whether replicas of one group agree. Reads beside whoever is writing,
+changes nothing, and goes on after what it finds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
+
 from omium.errors import CorruptBlob, CorruptRecord, NotFound, OmiumError
+from omium.execution.blobref import BlobRef
 from omium.storage.archive import Archive, Past
-from omium.storage.blobs import BLOB_BYTES_MAX, HEADER_BYTES, ObjectStore, ref_in, unpack
+from omium.storage.blobs import BLOB_BYTES_MAX, blob_key
 from omium.storage.catalog import damaged_in_catalog
 from omium.storage.journal import Journal
+from omium.storage.objects import ObjectStore
 from omium.storage.outbox import damaged_in_outbox
+from omium.storage.packing import HEADER_BYTES, ref_in, unpack
 from omium.storage.raft_store import entry_of, raft_state_in
 from omium.storage.sqlite import applied_in, open_reader, translated
+from omium.types import ExecutionId, TenantId
 
 PAGE = 500
 
@@ -82,8 +88,19 @@ def executions_in(path: Path) -> int:
         return sum(journal.counts().values())
 
 
+_APPLIED = {
+    "executions": "id",
+    "labels": "execution",
+    "requests": "key",
+    "records": "kind || ' ' || key",
+    "outbox": "webhook || ' ' || execution",
+}
+"""What the log gave beside the journals, and by what a row of it is told to people."""
+
+
 def disagreements(paths: Sequence[Path]) -> Iterator[CorruptRecord]:
-    """Where the journals of two replicas differ, as far as both go: one group has one past."""
+    """Where two replicas differ: in the journals and in what is committed of the log as far as both
+    go, and in all that was applied where both have applied the same. One group has one past."""
     for one, other in combinations(paths, 2):
         yield from _disagreements(one, other)
 
@@ -101,21 +118,41 @@ def _disagreements(one: Path, other: Path) -> Iterator[CorruptRecord]:
                 "JOIN other.journal AS theirs USING (execution, idx) "
                 "WHERE mine.crc <> theirs.crc GROUP BY mine.execution ORDER BY mine.execution"
             )
+            differ = f"{one} and {other} differ"
             for execution, index in rows:
-                yield CorruptRecord(f"{execution}@{index}", f"{one} and {other} differ")
-            yield from _lacking(connection, one, other)
+                yield CorruptRecord(f"{execution}@{index}", differ)
+            applied = {name: applied_in(connection, one, schema=name) for name in ("main", "other")}
+            for (index,) in connection.execute(
+                "SELECT mine.idx FROM main.log AS mine JOIN other.log AS theirs USING (idx) "
+                "WHERE mine.idx <= ? AND (mine.term, mine.type, mine.body) IS NOT "
+                "(theirs.term, theirs.type, theirs.body) ORDER BY mine.idx",
+                (min(applied.values()),),
+            ):
+                yield CorruptRecord(f"log@{index}", differ)
+            if applied["main"] == applied["other"]:
+                yield from _differing_rows(connection, differ)
+            yield from _lacking(connection, applied, one, other)
     finally:
         connection.close()
 
 
-def _lacking(connection: sqlite3.Connection, one: Path, other: Path) -> Iterator[CorruptRecord]:
+def _differing_rows(connection: sqlite3.Connection, differ: str) -> Iterator[CorruptRecord]:
+    """Rows that only one of two replicas has, of those that have applied the same."""
+    for table, name in _APPLIED.items():
+        sides = (("main", "other"), ("other", "main"))
+        only = " UNION ".join(
+            f"SELECT {name} FROM (SELECT * FROM {mine}.{table} EXCEPT "
+            f"SELECT * FROM {theirs}.{table})"
+            for mine, theirs in sides
+        )
+        for (row,) in connection.execute(f"{only} ORDER BY 1"):
+            yield CorruptRecord(f"{table}: {row}", differ)
+
+
+def _lacking(
+    connection: sqlite3.Connection, applied: Mapping[str, int], one: Path, other: Path
+) -> Iterator[CorruptRecord]:
     """Executions of which the replica that has applied less knows more."""
-    applied = {
-        name: connection.execute(f"SELECT value FROM {name}.meta WHERE key = 'applied'").fetchone()[
-            0
-        ]
-        for name in ("main", "other")
-    }
     behind, ahead = ("main", "other") if applied["main"] <= applied["other"] else ("other", "main")
     names = {"main": one, "other": other}
     for (execution,) in connection.execute(
@@ -140,6 +177,49 @@ async def damage_in_blobs(
             if body is None:
                 continue  # removed since it was listed
             yield read, await asyncio.to_thread(_damage, key, body)
+
+
+async def missing_blobs(objects: ObjectStore, path: Path) -> AsyncIterator[NotFound]:
+    """The blobs that the journals of the replica in ``path`` name and the store does not hold, each
+    once, with the first entry that names it. Executions that cannot be read are passed over: that
+    they cannot is told by ``damage_in_replica``."""
+    asked: set[str] = set()
+    for execution, tenant in await asyncio.to_thread(_executions, path):
+        for where, ref in await asyncio.to_thread(_refs, path, execution):
+            key = blob_key(ref, tenant=tenant)
+            if key in asked:
+                continue
+            asked.add(key)
+            if await objects.size(key) is None:
+                yield NotFound("blob", key, f"{where} names it")
+
+
+def _executions(path: Path) -> list[tuple[ExecutionId, TenantId]]:
+    with closing(open_reader(path)) as connection, translated(path):
+        return connection.execute("SELECT id, tenant FROM executions ORDER BY id").fetchall()
+
+
+def _refs(path: Path, execution: ExecutionId) -> list[tuple[str, BlobRef]]:
+    found: list[tuple[str, BlobRef]] = []
+    with closing(Journal.open(path)) as journal, suppress(CorruptRecord):
+        for entry in journal.all_entries(execution):
+            found += [(f"{execution}@{entry.index}", ref) for ref in _refs_in(entry.event)]
+    return found
+
+
+def _refs_in(value: object) -> Iterator[BlobRef]:
+    """Every reference to a blob in a record, however deep. What users store is none of it."""
+    if isinstance(value, BlobRef):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
+            yield from _refs_in(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _refs_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _refs_in(item)
 
 
 def _damage(key: str, body: bytes) -> OmiumError | None:

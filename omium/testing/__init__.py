@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omium.testing.people import Asked, Said
     from omium.testing.recording import Call, Recording, Step
     from omium.testing.runtime import InProcessRuntime
     from omium.testing.script import Answer, ErrorAnswer, Rule, Script, ToolCall, When
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from omium.testing.trial import atry_workflow, try_workflow
 
 _HOMES = {
+    "omium.testing.people": ("Asked", "Said"),
     "omium.testing.recording": ("Call", "Recording", "Step"),
     "omium.testing.runtime": ("InProcessRuntime",),
     "omium.testing.script": ("Answer", "ErrorAnswer", "Rule", "Script", "ToolCall", "When"),
@@ -28,11 +30,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "Asked",
     "Call",
     "ErrorAnswer",
     "InProcessRuntime",
     "Recording",
     "Rule",
+    "Said",
     "Script",
     "ScriptedProvider",
     "Step",

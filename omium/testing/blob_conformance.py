@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from omium.errors import CorruptBlob, InputError, NotFound
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import HEADER_BYTES, BlobStore, pack
+from omium.storage.blobs import BlobStore
+from omium.storage.packing import HEADER_BYTES, pack
 from omium.types import Json
 
 LARGE_BYTES = 5_000_000

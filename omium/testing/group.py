@@ -1,7 +1,8 @@
 """A runtime in one event loop whose coordinator is a group: real disks, streams and elections.
 
-Seats can be stopped, started again, and started with their disk lost. Streams between them can
-be led through proxies of the test's own.
+Seats can be stopped, started again, and started with their disk lost; one that finds its disk
+damaged is started again, as Ray would. Streams between them can be led through proxies of the
+test's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from omium.actors.group.opening import whole
 from omium.actors.group.seat import GroupSettings, Seat, Timing
 from omium.actors.group.talk import SEATS
 from omium.actors.link import Address
@@ -50,10 +52,16 @@ class InProcessGroup(InProcessRuntime):
         self._own_addresses = {n: (HOST, ports[coordinators + n - 1]) for n in self._numbers}
         self.seats: dict[int, Seat] = {}
         self._lives = 0
+        self._starting: list[asyncio.Task[None]] = []
 
     @property
     def addresses(self) -> Sequence[Address]:
         return tuple(self._own_addresses.values())
+
+    @property
+    def peer_addresses(self) -> Sequence[Address]:
+        """Where the seats listen for one another."""
+        return tuple(self._peer_addresses.values())
 
     def address_of(self, seat: int) -> Address:
         """Where that seat listens for clients while it leads."""
@@ -78,13 +86,18 @@ class InProcessGroup(InProcessRuntime):
     async def start_seat(self, number: int, *, forming: bool = False) -> Seat:
         """Start a seat on its disk, or, where that is lost, as a newcomer."""
         self._lives += 1
-        store = GroupStore.open(
+        store = whole(
             self.folder(number),
-            owner=f"test process {os.getpid()}",
-            group="tested",
-            first_id=number,
-            start=initial_snapshot(self._numbers) if forming else None,
-            new_id=lambda: number + SEATS * self._lives,
+            f"{self._lives:03d}",
+            lambda forming: GroupStore.open(
+                self.folder(number),
+                owner=f"test process {os.getpid()}",
+                group="tested",
+                first_id=number,
+                start=initial_snapshot(self._numbers) if forming else None,
+                new_id=lambda: number + SEATS * self._lives,
+            ),
+            forming=forming,
         )
         settings = GroupSettings(
             seat=number,
@@ -96,9 +109,19 @@ class InProcessGroup(InProcessRuntime):
             secret=self._secret,
             timing=self._timing,
         )
-        seat = self.seats[number] = Seat(settings, store, self._make_coordinator)
+        seat = self.seats[number] = Seat(
+            settings,
+            store,
+            self._make_coordinator,
+            on_damaged=lambda: self._starting.append(asyncio.ensure_future(self._again(number))),
+        )
         await seat.start()
         return seat
+
+    async def _again(self, number: int) -> None:
+        """As Ray starts a process again that has ended itself."""
+        await self.stop_seat(number)
+        await self.start_seat(number)
 
     async def stop_seat(self, number: int, *, wipe: bool = False) -> None:
         """Stop a seat as a crash would; with ``wipe`` its disk is lost, too."""
@@ -125,6 +148,7 @@ class InProcessGroup(InProcessRuntime):
                 await asyncio.sleep(0.005)
 
     async def _stop_coordinators(self) -> None:
+        await asyncio.gather(*self._starting)
         for number in list(self.seats):
             await self.stop_seat(number)
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
+
 from omium.errors import Conflict, ExecutionCancelled, ExecutionFailed, ExecutionPaused
 from omium.execution.events import (
     AgentCompleted,
@@ -19,10 +21,13 @@ from omium.execution.events import (
     CallIntended,
     Created,
     Entry,
+    Signalled,
     StepCompleted,
 )
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
-from omium.execution.records import CallKey, Failure, Payload, Usage
+from omium.execution.people import waiting_for
+from omium.execution.records import CallKey, Failure, Payload, Question, Usage
+from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, Json, Status
 
 ValueOf = Callable[[Payload], Awaitable[Json]]
@@ -31,11 +36,14 @@ ValueOf = Callable[[Payload], Awaitable[Json]]
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """An LLM or tool call of an agent, and how it ended.
+    """An LLM or tool call of an agent, or what it asked of a person, and how it ended.
 
     ``name`` is the model's or the tool's; ``request`` is what the model was asked, or the
     arguments of the tool. A call without ``response`` and without ``failure`` has no outcome on
     record. ``index`` is that of its intent in the journal.
+
+    A person's call has its ``question``, and ``decision`` is what was said ``by`` whom. What came
+    with a signal is its ``response``.
     """
 
     index: int
@@ -49,10 +57,14 @@ class Call:
     failure: Failure | None = None
     usage: Usage = field(default_factory=Usage)
     served_by: str = ""
+    question: Question | None = None
+    decision: str = ""
+    reason: str = ""
+    by: str = ""
 
     @property
     def kind(self) -> str:
-        """``llm`` or ``tool``."""
+        """``llm``, ``tool`` or ``human``."""
         return self.key.kind
 
     @property
@@ -128,6 +140,10 @@ class Recording:
         """The tool calls, oldest first: all of them, or those of one tool."""
         return [c for c in self.calls if c.kind == "tool" and name in (None, c.name)]
 
+    def questions(self, agent: AgentName | None = None) -> list[Call]:
+        """What was asked of people, oldest first: all of it, or by one agent."""
+        return [c for c in self.calls if c.kind == "human" and agent in (None, c.agent)]
+
     @property
     def usage(self) -> Usage:
         """What its answered calls used in all. A figure that nobody reported is None."""
@@ -157,6 +173,9 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
     steps: list[Step] = []
     outputs: dict[AgentName, Json] = {}
     for entry in entries:
+        waits: CallState | None = None
+        if isinstance(entry.event, Signalled):
+            waits = waiting_for(state, entry.event.name)
         if entry.index > 1:
             evolve(state, entry)
         match entry.event:
@@ -171,7 +190,13 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "key": event.key,
                     "ordinal": event.ordinal,
                     "request": await value(event.request),
+                    "question": event.question,
                 }
+                if event.question is not None:
+                    calls[entry.index] |= await _come(state, entry.index, value)
+            case Signalled() as event if waits is not None and waits.index in calls:
+                response = await value(event.payload)
+                calls[waits.index] |= {"answered": True, "response": response, "by": event.by}
             case CallCompleted() as event if event.call in calls:
                 calls[event.call] |= {
                     "answered": True,
@@ -182,9 +207,11 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                 }
             case CallFailed() as event if event.call in calls:
                 calls[event.call]["failure"] = event.failure
-            case CallDecided(decision="answer") as event if event.call in calls:
+            case CallDecided(decision="answer" | "approve") as event if event.call in calls:
                 response = await value(event.response) if event.response is not None else None
-                calls[event.call] |= {"answered": True, "response": response}
+                calls[event.call] |= {"answered": True, "response": response, **_said(event)}
+            case CallDecided(decision="deny") as event if event.call in calls:
+                calls[event.call] |= _said(event)
             case CallDecided(decision="fail") as event if event.call in calls:
                 calls[event.call]["failure"] = DECIDED_FAILURE
             case StepCompleted() as event:
@@ -208,3 +235,21 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
         failure=state.failure,
         pause=state.pause.detail if state.pause is not None else "",
     )
+
+
+def _said(event: CallDecided) -> dict[str, Any]:
+    return {"decision": event.decision, "reason": event.reason, "by": event.by}
+
+
+async def _come(state: ExecutionState, index: int, value: ValueOf) -> dict[str, Any]:
+    """The outcome of a wait for signals that had come before it."""
+    found = state.call_at(index)
+    if found is None or found[1].status != "completed" or found[1].response is None:
+        return {}
+    shown: Any = found[1].response.inline
+    several = isinstance(shown, list)
+    came = [
+        await value(msgspec.convert(one["payload"], Payload))
+        for one in (shown if several else [shown])
+    ]
+    return {"answered": True, "response": came if several else came[0]}

@@ -21,10 +21,14 @@ from omium.execution.records import CallKey
 from omium.llm.router import Router
 from omium.runtime.located import Located
 from omium.testing.comparison import Difference, compare, json_differences
+from omium.testing.people import Asked, Said
 from omium.testing.recording import Call, Recording
 from omium.testing.trial import run_in_process
 from omium.types import AgentName, Json
 
+DivergenceKind: TypeAlias = Literal[
+    "asked_anew", "not_asked", "not_run", "not_answered", "not_made"
+]
 Tools: TypeAlias = Literal["recorded", "live"]
 DETAILS_MAX = 3
 DETAIL_CHARS_MAX = 60
@@ -38,11 +42,13 @@ class Divergence:
 
     ``asked_anew``: a model was asked what it had not been asked. ``not_asked``: it was to be,
     but the replay is offline. ``not_run``: a tool was called in a way that is on no record, and
-    did not act. ``not_made``: a recorded call that the replay did not make. ``detail`` says what
-    of the request differs from the recorded call in that place, where there is one.
+    did not act. ``not_answered``: people are asked what they had not been asked, or had not
+    answered, and the replay waits for them in the end. ``not_made``: a recorded call that the
+    replay did not make. ``detail`` says what of the request differs from the recorded call in that
+    place, where there is one.
     """
 
-    kind: Literal["asked_anew", "not_asked", "not_run", "not_made"]
+    kind: DivergenceKind
     agent: AgentName
     step: str
     name: str
@@ -78,6 +84,7 @@ async def replay(
 
     ``model`` is what holds for all agents, where it is not empty. A request that is on record is
     answered from there, any other by ``router``, or with ``offline`` by nobody: that call fails.
+    People say what they had said to the same question; to any other nobody says anything.
     With ``tools="live"`` every tool acts. Raises ``InputError`` where the inputs do not fit the
     workflow any more, and ``DeadlineExceeded``.
     """
@@ -90,6 +97,7 @@ async def replay(
             router=router,
             stand_ins=record,
             understudy=record,
+            people=record.people,
             timeout_s=timeout_s,
         )
     return Replay(
@@ -109,7 +117,13 @@ class Record:
     """
 
     def __init__(self, recording: Recording, *, tools: Tools, offline: bool) -> None:
-        self._calls = [c for c in recording.calls if c.answered or c.failure is not None]
+        self._calls = [
+            call
+            for call in recording.calls
+            if call.answered or call.failure is not None or call.decision
+            # Who took what had come waited for nobody, and waits for nobody now.
+            if call.question is None or call.question.kind != "signals"
+        ]
         self._tools = tools
         self._offline = offline
         self._used: set[int] = set()
@@ -132,6 +146,20 @@ class Record:
             raise ModelUnreachable(key.name, "this request is not on record, and nobody is asked")
         return None
 
+    def people(self, asked: Asked) -> Said | None:
+        """What somebody had said to this, if anybody had."""
+        call = self._take(asked.agent, asked.key)
+        if call is None:
+            self._missed.append((asked.agent, asked.key))
+            return None
+        match call.decision:
+            case "approve":
+                return Said(decision="approve", reason=call.reason, by=call.by)
+            case "deny":
+                return Said(decision="deny", reason=call.reason, by=call.by)
+            case _:
+                return Said(answer=call.response, reason=call.reason, by=call.by)
+
     def _take(self, agent: AgentName, key: CallKey) -> Call | None:
         left = [
             call
@@ -139,7 +167,7 @@ class Record:
             if call.index not in self._used
             and (call.kind, call.name, call.key.digest) == (key.kind, key.name, key.digest)
             # A provider that failed says nothing that a model said.
-            and (call.answered or key.kind == "tool")
+            and (call.answered or key.kind != "llm")
         ]
         mine = [call for call in left if call.agent == agent]
         exact = [call for call in mine if call.key == key]
@@ -153,10 +181,14 @@ class Record:
         """Where the replay left the record, in the order of its calls."""
         made = {(call.agent, call.key): call for call in replayed.calls}
         missed = [(*one, made.get(one)) for one in dict.fromkeys(self._missed)]
-        asked: Literal["asked_anew", "not_asked"] = "not_asked" if self._offline else "asked_anew"
+        kinds: dict[str, DivergenceKind] = {
+            "llm": "not_asked" if self._offline else "asked_anew",
+            "tool": "not_run",
+            "human": "not_answered",
+        }
         for agent, key, call in missed:
             yield Divergence(
-                kind=asked if key.kind == "llm" else "not_run",
+                kind=kinds[key.kind],
                 agent=agent,
                 step=call.step if call is not None else "",
                 name=key.name,
@@ -165,7 +197,7 @@ class Record:
         # A call that was made in another way is told already.
         told = {_place(call) for _, _, call in missed if call is not None}
         for call in self._calls:
-            counts = call.answered or call.kind == "tool"
+            counts = call.answered or call.kind != "llm"
             if counts and call.index not in self._used and _place(call) not in told:
                 yield Divergence(kind="not_made", agent=call.agent, step=call.step, name=call.name)
 

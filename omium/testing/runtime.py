@@ -10,14 +10,17 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from omium.actors.client import Client
 from omium.actors.committer import CommitObserver
 from omium.actors.coordinator import Coordinator
 from omium.actors.courier import WebhookSettings
+from omium.actors.host import live
+from omium.actors.hosting import HostStarter
 from omium.actors.link import Address
 from omium.actors.ordering import Order
 from omium.actors.shipper import ShippingSettings
@@ -48,10 +51,17 @@ QUICK = SupervisorSettings(
 class InProcessSpawner:
     """Starts workers as tasks of the event loop."""
 
-    def __init__(self, make: Callable[[WorkerId, str], Worker]) -> None:
+    def __init__(
+        self, make: Callable[[WorkerId, str], Worker], numbers: Iterator[int] | None = None
+    ) -> None:
+        """``numbers`` are those of the workers; default: from 1."""
         self._make = make
-        self._numbers = itertools.count(1)
+        self._numbers = numbers or itertools.count(1)
         self.workers: dict[WorkerId, Worker] = {}
+        self.guests: set[WorkerId] = set()
+        """Workers that live and were started by somebody else."""
+        self.mute = False
+        """Whether nothing can be known of who lives."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, framework: str) -> WorkerId:
@@ -69,6 +79,14 @@ class InProcessSpawner:
         if found is not None:
             found.ended.set()
 
+    def living(self, then: Callable[[frozenset[WorkerId]], None]) -> None:
+        """Said truly: a killed worker is not among them."""
+        if not self.mute:
+            asyncio.get_running_loop().call_soon(then, frozenset({*self.workers, *self.guests}))
+
+    async def settled(self) -> None:
+        """Everything is done at once."""
+
     async def stop(self) -> None:
         for worker in list(self.workers):
             self.end(worker)
@@ -79,6 +97,28 @@ class InProcessSpawner:
         await worker.ended.wait()
         self.workers.pop(worker_id, None)
         await worker.stop()
+
+
+class InProcessHosts:
+    """Starts hosts as tasks of the event loop."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, host: str, worker: Address, secret: bytes) -> None:
+        task = asyncio.create_task(live(host, worker, secret), name=host)
+        self._tasks[host] = task
+        task.add_done_callback(lambda _: self._tasks.pop(host, None))
+
+    def end(self, host: str) -> None:
+        task = self._tasks.get(host)
+        # Once: a second time would interrupt its clearing up.
+        if task is not None and not task.cancelling():
+            task.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until all have ended."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 class InProcessRuntime:
@@ -101,12 +141,16 @@ class InProcessRuntime:
         router: Callable[[], Router] | None = None,
         stand_ins: StandIns | None = None,
         understudy: Understudy | None = None,
+        hosts: HostStarter | None = None,
     ) -> None:
         """``models_directory`` holds the embedded models, of which ``directory`` has none.
 
         ``router`` makes the gateway's, in place of one that knows ``providers``; ``stand_ins``
-        act in place of tools, and the ``understudy`` in place of providers.
+        act in place of tools, and the ``understudy`` in place of providers. ``hosts`` starts the
+        processes of parts of agents that live apart; default: as tasks of the event loop.
         """
+        self._in_process = InProcessHosts()
+        self._hosts = hosts or self._in_process
         self._understudy = understudy
         self._router = router or self._plain_router
         self._stand_ins = stand_ins
@@ -123,7 +167,11 @@ class InProcessRuntime:
         self._secret = secrets.token_bytes(32)
         self._api_key = f"omium-{secrets.token_hex(16)}"
         self.blobs = open_blob_store(blobs_url)
-        self.spawner = InProcessSpawner(self._worker)
+        self._worker_numbers = itertools.count(1)
+        self.spawner = InProcessSpawner(
+            lambda worker_id, framework: self._worker(worker_id, framework, self.addresses),
+            self._worker_numbers,
+        )
         self._port = 0
         self._gateway_port = 0
         self.replica: Replica | None = None
@@ -147,6 +195,11 @@ class InProcessRuntime:
         return (self.address,)
 
     @property
+    def further(self) -> Sequence[Sequence[Address]]:
+        """Where the coordinators of further shards may listen."""
+        return ()
+
+    @property
     def secret(self) -> bytes:
         return self._secret
 
@@ -159,10 +212,16 @@ class InProcessRuntime:
     def api_key(self) -> str:
         return self._api_key
 
-    async def __aenter__(self) -> InProcessRuntime:
+    async def __aenter__(self) -> Self:
         await self.start_coordinator()
         await self.start_gateway()
-        self._client = Client(self.addresses, self._secret, blobs=self.blobs, clock=self._clock)
+        self._client = Client(
+            self.addresses,
+            self._secret,
+            blobs=self.blobs,
+            clock=self._clock,
+            further=self.further,
+        )
         self._client.open()
         # Connected before anything is torn down again: asyncio loses sockets that it has accepted
         # when their server is closed in the same moment.
@@ -180,15 +239,22 @@ class InProcessRuntime:
         # First, or it would lease to new workers what those that stop leave behind.
         await self._stop_coordinators()
         await self.spawner.stop()
+        await self._in_process.stopped()
         if self._gateway is not None:
             await self.stop_gateway()
 
-    def _make_coordinator(self, replica: Replica, order: Order | None = None) -> Coordinator:
+    def _make_coordinator(
+        self,
+        replica: Replica,
+        order: Order | None = None,
+        *,
+        spawner: InProcessSpawner | None = None,
+    ) -> Coordinator:
         return Coordinator(
             replica,
             clock=self._clock,
             secret=self._secret,
-            spawner=self.spawner,
+            spawner=spawner or self.spawner,
             settings=self._settings,
             webhooks=self._webhooks,
             shipping=self._shipping,
@@ -228,6 +294,7 @@ class InProcessRuntime:
             port=self._gateway_port,
             pid=os.getpid(),
             understudy=self._understudy,
+            further=self.further,
         )
         await self._gateway.start()
         self._gateway_port = int(self._gateway.url.rpartition(":")[2])
@@ -243,15 +310,16 @@ class InProcessRuntime:
         )
         return Router(settings)
 
-    def _worker(self, worker_id: WorkerId, framework: str) -> Worker:
+    def _worker(self, worker_id: WorkerId, framework: str, addresses: Sequence[Address]) -> Worker:
         return Worker(
             worker_id,
             self._adapters[framework](),
-            coordinator=self.addresses,
+            coordinator=addresses,
             secret=self._secret,
             api_key=self._api_key,
             blobs=self.blobs,
             capacity=self._capacity,
             stand_ins=self._stand_ins,
             code_directory=self._directory / "code" / worker_id,
+            hosts=self._hosts,
         )

@@ -21,8 +21,8 @@ from pathlib import Path
 from omium.clock import Clock, SystemClock
 from omium.errors import BlobStoreError, ConfigError, Unavailable
 from omium.ports import free_ports
-from omium.storage.blobs import S3Options
 from omium.storage.buckets import ensure_bucket, s3_client
+from omium.storage.objects import S3Options
 
 START_TIMEOUT_S = 45.0
 STARTS_MAX = 3

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
+from omium.actors.client import Client
 from omium.actors.tool_calls import StandIns
 from omium.actors.workforce import SupervisorSettings
 from omium.definitions import Workflow
@@ -31,11 +32,12 @@ from omium.llm.router import Router, RouterSettings
 from omium.llm.upstream import Upstream
 from omium.runtime.located import Definition, Located, located
 from omium.serve.flight import Understudy
+from omium.testing.people import People, answered
 from omium.testing.recording import Recording, recording_of
 from omium.testing.runtime import InProcessRuntime
 from omium.testing.script import Rule, Script
 from omium.testing.scripted import ScriptedProvider
-from omium.types import Json
+from omium.types import ExecutionId, Json
 
 TIMEOUT_S = 60.0
 SCRIPTED = "scripted"
@@ -52,13 +54,16 @@ def try_workflow(
     rules: Sequence[Rule] = (),
     script: Script | None = None,
     model: str | None = None,
+    people: People | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Recording:
     """Run a workflow to its end and return what it did.
 
     ``workflow`` is a path, a mapping or a ``Workflow``. Whatever model an agent asks, ``rules``
     (or a ``script``) answer; without any, the last message comes back as ``echo: …``. ``model``
-    is what ``--model`` is to ``omium run``. Tools act as they always do.
+    is what ``--model`` is to ``omium run``. Tools act as they always do. ``people`` is called with
+    what is asked of people once nothing else can go on, and says something; without it, or where it
+    says None, the execution stays paused.
 
     An execution that fails is no error here: ``result`` of the recording raises it. Raises
     ``DefinitionError`` and ``InputError``, and ``DeadlineExceeded`` after ``timeout_s`` seconds.
@@ -68,7 +73,13 @@ def try_workflow(
         raise Conflict("an event loop is running here: await atry_workflow(...) instead")
     return asyncio.run(
         atry_workflow(
-            workflow, inputs, rules=rules, script=script, model=model, timeout_s=timeout_s
+            workflow,
+            inputs,
+            rules=rules,
+            script=script,
+            model=model,
+            people=people,
+            timeout_s=timeout_s,
         )
     )
 
@@ -80,6 +91,7 @@ async def atry_workflow(
     rules: Sequence[Rule] = (),
     script: Script | None = None,
     model: str | None = None,
+    people: People | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Recording:
     """``try_workflow`` for async tests."""
@@ -93,6 +105,7 @@ async def atry_workflow(
             inputs or {},
             model=model or "",
             router=partial(ScriptedRouter, provider.base_url),
+            people=people,
             timeout_s=timeout_s,
         )
 
@@ -123,12 +136,14 @@ async def run_in_process(
     router: Callable[[], Router],
     stand_ins: StandIns | None = None,
     understudy: Understudy | None = None,
+    people: People | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Recording:
     """Run a workflow to its end on a runtime of its own, which leaves nothing behind.
 
-    ``router`` makes the gateway's; ``stand_ins`` act in place of tools, and the ``understudy``
-    in place of providers. Raises ``InputError`` and ``DeadlineExceeded``.
+    ``router`` makes the gateway's; ``stand_ins`` act in place of tools, the ``understudy`` in
+    place of providers, and ``people`` of people. Raises ``InputError``, ``AnswerError`` and
+    ``DeadlineExceeded``.
     """
     adapters = await asyncio.to_thread(_preloaded, found.workflow)
     with tempfile.TemporaryDirectory(prefix="omium-trial-") as directory, _import_paths_kept():
@@ -145,11 +160,24 @@ async def run_in_process(
                 execution_id = await client.submit(
                     found.workflow, dict(inputs), model=model, import_paths=found.import_paths
                 )
-                # How it ended is in the recording.
-                with suppress(ExecutionError):
-                    await client.result(execution_id, timeout_s=timeout_s)
+                await _to_its_end(client, execution_id, people, timeout_s)
                 entries = [entry async for entry in client.events(execution_id)]
                 return await recording_of(entries, client.value)
+
+
+async def _to_its_end(
+    client: Client, execution_id: ExecutionId, people: People | None, timeout_s: float
+) -> None:
+    """Wait until nothing goes on any more, whatever anybody has to say. How it ended is in the
+    journal."""
+    loop = asyncio.get_running_loop()
+    by_s = loop.time() + timeout_s
+    while True:
+        with suppress(ExecutionError):
+            await client.result(execution_id, timeout_s=max(by_s - loop.time(), 0))
+        paused = (await client.view(execution_id)).status == "paused"
+        if not paused or people is None or not await answered(client, execution_id, people):
+            return
 
 
 def _preloaded(workflow: Workflow) -> dict[str, Callable[[], Adapter]]:

@@ -28,6 +28,7 @@ class HandMadeWorker:
     def __init__(self, runtime: InProcessRuntime, name: str = "w_hand") -> None:
         self._leases: asyncio.Queue[m.Lease] = asyncio.Queue()
         self._stops: asyncio.Queue[m.Stop] = asyncio.Queue()
+        self._living = runtime.spawner.guests
         self._hello = m.WorkerHello(worker=WorkerId(name), framework="python", capacity=1, pid=1)
         self.link = Link(
             runtime.address,
@@ -49,11 +50,13 @@ class HandMadeWorker:
                 pass
 
     async def __aenter__(self) -> HandMadeWorker:
+        self._living.add(self._hello.worker)
         self.link.open()
         await self.link.call(m.GetRuntime(), deadline_s=WAIT_S)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._living.discard(self._hello.worker)
         await self.link.close()
 
     def forget(self) -> None:

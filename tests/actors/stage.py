@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +114,15 @@ async def stage(
     rules: Sequence[Rule] = (),
     *,
     script: Script | None = None,
+    kind: Callable[..., InProcessRuntime] = InProcessRuntime,
     **options: Any,
 ) -> AsyncIterator[Stage]:
-    """A started runtime in ``directory`` whose one provider answers by ``rules``, or echoes."""
+    """A started runtime in ``directory`` whose one provider answers by ``rules``, or echoes.
+    ``kind`` makes it of ``options``."""
     provider = ScriptedProvider(rules, script=script)
     named = Provider(name="scripted", base_url=provider.start())
     options.setdefault("providers", {"scripted": named})
-    runtime = InProcessRuntime(directory, **options)
+    runtime = kind(directory, **options)
     try:
         await runtime.__aenter__()
         yield Stage(runtime=runtime, provider=provider)

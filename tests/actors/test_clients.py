@@ -15,6 +15,7 @@ from omium.actors.messages import Delta
 from omium.errors import Conflict, NotFound, RequestConflict
 from omium.execution.events import CallCompleted, Entry, Request, type_of
 from omium.execution.records import Payload
+from omium.storage.journal import Journal
 from omium.testing.script import Answer, Rule
 from omium.types import ExecutionId, TenantId
 from tests.actors.gates import gate
@@ -246,6 +247,27 @@ def test_a_slow_watcher_is_told_what_it_missed() -> None:
     # A number that a coordinator gave before its restart.
     tails.forget(one)
     assert tails.after(one, late.newest).newest == begun.newest
+
+
+async def test_who_waits_for_the_result_reads_no_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    entries = Journal.entries
+
+    def noted(self: Journal, execution_id: str, **options: Any) -> list[Entry]:
+        read.append(execution_id)
+        return entries(self, execution_id, **options)
+
+    async with stage(tmp_path) as s:
+        monkeypatch.setattr(Journal, "entries", noted)
+        execution_id = await s.do({"checkpoint": "a"}, {"checkpoint": "b"}, {"checkpoint": "c"})
+        # Whether it is new was looked up there.
+        read.clear()
+        await s.result(execution_id)
+        assert read == []
+        assert len(await s.journal(execution_id)) > 6
+        assert read
 
 
 async def test_followers_go_on_when_the_coordinator_comes_back(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from omium.actors.client import Client
+from omium.actors.group.looking import look
+from omium.actors.group.talk import SeatView
 from omium.clock import SystemClock
-from omium.errors import Unavailable
+from omium.errors import ProtocolError, Unavailable
 from omium.execution.events import Request, type_of
 from omium.storage import group_store
 from omium.testing.group import InProcessGroup
@@ -240,3 +242,37 @@ async def test_a_stranger_is_no_peer(tmp_path: Path) -> None:
             while answer:
                 answer = await asyncio.to_thread(stranger.recv, 4_096)
         await runtime.client.put_record("n", "a", 1)
+
+
+async def test_each_seat_says_what_it_is_to_who_knows_the_secret(tmp_path: Path) -> None:
+    async with group(tmp_path) as runtime:
+        await submitted(runtime.client)
+        leader = await runtime.leader()
+
+        async def seen() -> list[SeatView | None]:
+            return await look(runtime.peer_addresses, runtime.secret, WAIT_S)
+
+        async def alike() -> bool:
+            found = [seat for seat in await seen() if seat is not None]
+            return len({(seat.term, seat.leads, seat.applied, seat.last) for seat in found}) == 1
+
+        await until(alike)
+        seats = await seen()
+        assert [seat.seat for seat in seats if seat is not None] == [1, 2, 3]
+        roles = {seat.seat: seat.role for seat in seats if seat is not None}
+        assert roles.pop(leader) == "leader"
+        assert set(roles.values()) == {"follower"}
+        with pytest.raises(ProtocolError):
+            await look(runtime.peer_addresses, b"another secret", WAIT_S)
+
+        # Without a majority nobody leads, and who is left says so all the same.
+        for gone in (leader, min(roles)):
+            await runtime.stop_seat(gone)
+
+        async def leaderless() -> bool:
+            found = await look(runtime.peer_addresses, runtime.secret, 0.5)
+            left = [seat for seat in found if seat is not None]
+            assert [seat.seat for seat in left] == [max(roles)]
+            return left[0].role != "leader" and left[0].leads == 0
+
+        await until(leaderless)

@@ -140,6 +140,47 @@ def test_a_group_is_claimed_once_and_keeps_its_size(tmp_path: Path) -> None:
         claim_group(tmp_path, 3, "b")
 
 
+def test_the_disk_of_a_seat_without_the_record_forms_no_new_group(tmp_path: Path) -> None:
+    seat_folder(tmp_path, 2).mkdir(parents=True)
+    (seat_folder(tmp_path, 2) / FILE_NAME).touch()
+    with pytest.raises(ConfigError, match="tells of the group, is not here"):
+        claim_group(tmp_path, 3, "a")
+    assert not (tmp_path / RECORD_NAME).exists()
+
+
+def test_an_empty_folder_for_the_disk_of_a_seat_forbids_nothing(tmp_path: Path) -> None:
+    seat_folder(tmp_path, 2).mkdir(parents=True)
+    assert nodes_of(tmp_path, "n1", "n2", "n3") == ("n1", "n2", "n3")
+
+
+def nodes_of(folder: Path, *now: str) -> tuple[str, ...]:
+    record = claim_group(folder, 3, "a", now)
+    assert record is not None
+    return record.nodes
+
+
+def test_seats_stay_where_their_disks_are(tmp_path: Path) -> None:
+    assert nodes_of(tmp_path, "n1", "n2", "n3") == ("n1", "n2", "n3")
+    # One is away, and another one is new.
+    assert nodes_of(tmp_path, "n1", "n0", "n1") == ("n1", "n2", "n3")
+    # This one has another address than it had.
+    assert nodes_of(tmp_path, "n9", "n2", "n3") == ("n9", "n2", "n3")
+    assert nodes_of(tmp_path) == ("n9", "n2", "n3")
+
+
+def test_seats_that_were_with_the_first_one_stay_with_it(tmp_path: Path) -> None:
+    assert nodes_of(tmp_path, "n1", "n1", "n1") == ("n1", "n1", "n1")
+    assert nodes_of(tmp_path, "n2", "n5", "n6") == ("n2", "n2", "n2")
+
+
+def test_a_group_of_one_machine_stays_there_when_it_joins_a_cluster(tmp_path: Path) -> None:
+    assert nodes_of(tmp_path) == ()
+    for seat in (1, 2):
+        seat_folder(tmp_path, seat).mkdir(parents=True, exist_ok=True)
+        (seat_folder(tmp_path, seat) / FILE_NAME).touch()
+    assert nodes_of(tmp_path, "n1", "n2", "n3") == ("n1", "n1", "n3")
+
+
 def voters(folder: Path, seat: int, *, forming: bool, clock: Any = None) -> tuple[int, list[int]]:
     """The id and the voters that a seat finds on its disk."""
     store = open_store(

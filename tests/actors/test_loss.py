@@ -48,7 +48,7 @@ class Died(Exception):
     """Stands for the death of a coordinator in the middle of a commit."""
 
 
-def _expect_death(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def expect_death(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if not isinstance(context.get("exception"), Died):
         loop.default_exception_handler(context)
 
@@ -403,7 +403,7 @@ async def test_a_coordinator_that_dies_around_a_commit_loses_nothing(
             raise Died
 
     async with stage(tmp_path, observer=observer) as s:
-        asyncio.get_running_loop().set_exception_handler(_expect_death)
+        asyncio.get_running_loop().set_exception_handler(expect_death)
         with gate() as till:
             till.open()
             execution_id = await s.do(

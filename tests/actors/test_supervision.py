@@ -23,6 +23,7 @@ from omium.actors.supervision import (
     WorkerFacts,
     after_failure,
     after_loss,
+    not_held_back,
     plan,
 )
 from omium.execution.events import Created, Entry
@@ -45,6 +46,7 @@ def test_plans_are_as_written(rewrite: bool) -> None:
 
 
 def _planned(text: str) -> str:
+    waiting_max = 64
     wants: list[Want] = []
     workers: list[WorkerFacts] = []
     starting: Counter[str] = Counter()
@@ -62,6 +64,9 @@ def _planned(text: str) -> str:
                         agent=words[1],
                         framework=framework,
                         binding=binding(words[1]),
+                        receivers=tuple(
+                            binding(to) for to in options.get("to", "").split(",") if to
+                        ),
                     )
                 )
             case "worker":
@@ -81,10 +86,15 @@ def _planned(text: str) -> str:
                 warm[framework] = int(words[0])
             case "max":
                 limits = replace(limits, workers_max=int(words[0]))
+            case "idle_max":
+                limits = replace(limits, idle_max=int(words[0]))
             case "starting_max":
                 limits = replace(limits, starting_max=int(words[0]))
+            case "waiting_max":
+                waiting_max = int(words[0])
             case _:
                 assert not kind, f"no fact is called {kind!r}"
+    wants = not_held_back(wants, waiting_max)
     return "\n".join(map(_told, plan(wants, workers, starting, warm, limits)))
 
 
@@ -140,7 +150,11 @@ def _situation(draw: st.DrawFn) -> dict[str, Any]:
         "workers": workers,
         "starting": draw(counts),
         "warm": draw(counts),
-        "limits": Limits(workers_max=draw(st.integers(0, 8)), starting_max=draw(st.integers(0, 4))),
+        "limits": Limits(
+            workers_max=draw(st.integers(0, 8)),
+            starting_max=draw(st.integers(0, 4)),
+            idle_max=draw(st.none() | st.integers(0, 4)),
+        ),
     }
 
 

@@ -384,3 +384,76 @@ def test_every_error_survives_the_way_as_an_error() -> None:
         _, reply_to, body = CODEC.decode(data[4:])
         assert reply_to == 7
         assert body == error_reply(error)
+
+
+class _Stream(asyncio.Transport):
+    """Counts what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.written.append(b"closed")
+
+
+async def _connection() -> tuple[Connection, _Stream]:
+    connection = Connection(
+        CODEC,
+        SECRET,
+        serving=False,
+        handler=lambda *_: None,
+        on_ready=lambda _: None,
+        on_closed=lambda *_: None,
+    )
+    stream = _Stream()
+    connection.connection_made(stream)
+    stream.written.clear()
+    return connection, stream
+
+
+async def test_requests_of_one_turn_are_one_write() -> None:
+    connection, stream = await _connection()
+    waiting = [connection.request(ASK) for _ in range(20)]
+    assert stream.written == []
+    await asyncio.sleep(0)
+    assert len(stream.written) == 1
+    connection.connection_lost(None)
+    assert all(isinstance(future.exception(), Unavailable) for future in waiting)
+
+
+async def test_what_is_sent_at_once_comes_after_what_was_gathered() -> None:
+    connection, stream = await _connection()
+    waiting = connection.request(ASK)
+    connection.send(ASK)
+    assert len(stream.written) == 2
+    connection.close()
+    await asyncio.sleep(0)
+    assert stream.written[2:] == [b"closed"]
+    connection.connection_lost(None)
+    assert isinstance(waiting.exception(), Unavailable)
+
+
+async def test_a_connection_that_is_closed_sends_what_was_gathered_first() -> None:
+    connection, stream = await _connection()
+    waiting = connection.request(ASK)
+    connection.close()
+    assert len(stream.written) == 2
+    assert stream.written[1] == b"closed"
+    connection.connection_lost(None)
+    assert isinstance(waiting.exception(), Unavailable)
+
+
+async def test_what_is_gathered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "WRITE_BUFFER_BYTES_MAX", 100)
+    connection, stream = await _connection()
+    waiting = [connection.request(ASK) for _ in range(20)]
+    assert len(stream.written) > 1
+    connection.connection_lost(None)
+    assert all(isinstance(future.exception(), Unavailable) for future in waiting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from omium import __version__
 from tests.cli.conftest import Omium
 
 Definition = Callable[..., Path]
-GOOD = {
+GOOD: dict[str, Any] = {
     "name": "counting",
     "version": "1",
     "inputs": {
@@ -46,6 +47,17 @@ def test_validate(omium: Omium, definition: Definition) -> None:
         ("first", []),
         ("second", ["first"]),
     ]
+
+
+def test_validate_tells_who_judges(omium: Omium, definition: Definition) -> None:
+    judge = {"name": "judge", "framework": "python", "entrypoint": "tests.cli.agents:count"}
+    handoff = {"from": "first", "to": "second", "validators": ["judge"]}
+    path = definition(agents=[judge, *GOOD["agents"]], handoffs=[handoff])
+    shown = omium("validate", path).stdout
+    assert "2. judge (python) after first\n" in shown
+    assert "3. second (python) after first, judged by judge\n" in shown
+    agents = json.loads(omium("validate", path, "--json").stdout)["agents"]
+    assert [agent["judged_by"] for agent in agents] == [[], [], ["judge"]]
 
 
 def test_each_mistake_of_a_definition_has_a_line(omium: Omium, definition: Definition) -> None:

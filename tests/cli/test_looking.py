@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import sqlite3
 from pathlib import Path
 
-from tests.cli.conftest import Omium
+import pytest
+
+from omium.clock import ManualClock
+from omium.definitions import workflow_from
+from omium.errors import ExecutionPaused
+from omium.testing.runtime import InProcessRuntime
+from tests.cli.conftest import START_MS, Omium
 
 
 def test_ps_lists_the_newest_first(omium: Omium, history: Path) -> None:
@@ -100,6 +107,35 @@ def test_show_of_a_failure(omium: Omium, history: Path) -> None:
     assert lines[-1] == (
         "8      +0.000 s  b      execution.failed   agent: ValueError: it does not work"
     )
+
+
+def test_show_of_votes(omium: Omium, tmp_path: Path) -> None:
+    names = [f"tests.actors.validating:{name}" for name in ("small", "even")]
+    giver = {"name": "a", "framework": "python", "entrypoint": "tests.actors.handing:give"}
+    flow = workflow_from(
+        {
+            "name": "voted",
+            "version": "1",
+            "agents": [giver, {**giver, "name": "b"}],
+            "handoffs": [{"from": "a", "to": "b", "validators": names}],
+        }
+    )
+
+    async def rejected() -> str:
+        async with InProcessRuntime(tmp_path, clock=ManualClock(START_MS)) as runtime:
+            execution_id = await runtime.client.submit(flow, {"values": [{"rate": 3}]})
+            with pytest.raises(ExecutionPaused):
+                await runtime.client.result(execution_id, timeout_s=20)
+            return execution_id
+
+    shown = omium("show", asyncio.run(rejected()), "--data-dir", tmp_path).stdout
+    small, even = names
+    why = "an even number was asked for"
+    assert f"handoff      a#1>b: rejected ({small} for, {even} against): {even}: {why}" in shown
+    told = [line.split(maxsplit=5)[4:] for line in shown.splitlines()]
+    assert ["handoff.voted", f"a#1>b, {small} for"] in told
+    assert ["handoff.voted", f"a#1>b, {even} against: {why}"] in told
+    assert ["handoff.rejected", f"a#1>b: {even} {why}"] in told
 
 
 def test_show_full(omium: Omium, history: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,82 @@ def test_run_registers_runs_shows_and_prints(omium: Omium, at: Service, tmp_path
     assert plain[-1].endswith("execution completed  result of b")
     watched = omium("watch", one, *there)
     assert (watched.exit_code, json.loads(watched.stdout)) == (0, {"reached": 2})
+
+
+BROUGHT = "async def act(context):\n    return 'VERSION'\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a workflow and its code, which the service has not. Its workers are in this
+    process, so what they import of it is undone."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "brought", raising=False)
+    agent = {"name": "a", "framework": "python", "entrypoint": "brought:act"}
+    (folder / "workflow.json").write_text(
+        json.dumps({"name": "brought", "version": "1", "agents": [agent]})
+    )
+    (folder / "brought.py").write_text(BROUGHT.replace("VERSION", "one"))
+    return folder
+
+
+def test_a_folder_is_brought_and_run(omium: Omium, at: Service, project: Path) -> None:
+    there, file = ("--address", at.address), "workflow.json"
+    refused = omium("workflows", "register", file, "--service-code", *there)
+    assert (refused.exit_code, "no module 'brought'" in refused.stderr) == (2, True)
+    made = omium("workflows", "register", file, *there)
+    assert (made.exit_code, made.stdout) == (0, "brought@1\n"), made.stderr
+    assert "2 files, uploaded" in made.stderr
+    again = json.loads(omium("workflows", "register", file, "--json", *there).stdout)
+    assert (again["version"], again["code"]["uploaded"]) == ("1", True)
+    ran = omium("run", file, *there)
+    assert (ran.exit_code, json.loads(ran.stdout)) == (0, "one"), ran.stderr
+    assert "note:" not in ran.stderr
+
+    # Another code is another version; until then what was uploaded runs, and that is told.
+    (project / "brought.py").write_text(BROUGHT.replace("VERSION", "two"))
+    sys.modules.pop("brought")
+    ran = omium("run", file, *there)
+    assert (ran.exit_code, json.loads(ran.stdout)) == (0, "one")
+    assert "note: the code here is another than was uploaded" in ran.stderr
+    refused = omium("workflows", "register", file, "--json", *there)
+    assert refused.exit_code == 2
+    error = json.loads(refused.stdout)
+    assert error["kind"] == "conflict"
+    assert "(changed brought.py): give this one another version" in error["message"]
+    definition = json.loads((project / file).read_text())
+    (project / file).write_text(json.dumps({**definition, "version": "2"}))
+    assert omium("workflows", "register", file, "--code", project, *there).exit_code == 0
+
+    rows = omium("workflows", "list", *there).stdout
+    assert any(line.split()[:3] == ["brought", "2", "2"] for line in rows.splitlines())
+    listed = json.loads(omium("workflows", "list", "--json", *there).stdout)
+    assert "brought" in [one["name"] for one in listed]
+    shown = omium("workflows", "show", "brought@1", *there).stdout
+    assert f"code        {again['code']['digest']}, 2 files, uploaded\n" in shown
+    assert "workflow    brought@1\n" in shown
+    both = json.loads(omium("workflows", "show", "brought", "--json", *there).stdout)
+    assert (both["version"], len(both["versions"])) == ("2", 2)
+    assert omium("workflows", "show", "nothing", *there).exit_code == 2
+
+
+def test_what_is_not_allowed_or_makes_no_sense(
+    omium: Omium, at: Service, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = ("--address", at.address)
+    both = omium("workflows", "register", "workflow.json", "--code", ".", "--service-code", *there)
+    assert (both.exit_code, "give one of them" in both.stderr) == (2, True)
+    monkeypatch.setenv("OMIUM_API_KEY", at.key_of("other", "admin"))
+    refused = omium("workflows", "register", "workflow.json", *there)
+    assert (refused.exit_code, "service.upload_tenants" in refused.stderr) == (2, True)
+    (project / "workflow.json").write_text("{}")
+    wrong = omium("workflows", "register", "workflow.json", *there)
+    assert (wrong.exit_code, "agents" in wrong.stderr) == (2, True)
+    nowhere = omium("workflows", "list")
+    assert (nowhere.exit_code, "omium up" in nowhere.stderr) == (2, True)
 
 
 def test_ends_have_their_exit_codes(omium: Omium, at: Service, tmp_path: Path) -> None:

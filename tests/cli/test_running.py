@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from omium.testing.scripted import Answer, Rule, Script, ScriptedProvider
-from tests.cli.programs import Start, json_lines, listens, programs, wait_for
+from tests.cli.programs import Program, Start, json_lines, listens, programs, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -142,10 +142,16 @@ def test_ray_dies_and_another_terminal_cancels(start: Start, tmp_path: Path) -> 
 
 
 def test_failures_have_exit_codes(start: Start, tmp_path: Path) -> None:
-    """Three at once, since each starts a Ray of its own."""
     with ScriptedProvider(script=Script(api_key="right")) as provider:
-        runs = {
-            name: start(
+        runs: dict[str, Program] = {}
+        codes: dict[str, int] = {}
+        # One after the other: each starts a Ray of its own, which is work for all cores.
+        for name, url, agent in (
+            ("refused", provider.base_url, {}),
+            ("unreachable", "http://127.0.0.1:9/v1", {}),
+            ("broken", provider.base_url, {"entrypoint": "tests.cli.raises_on_import:f"}),
+        ):
+            runs[name] = start(
                 "run",
                 write_workflow(tmp_path, name=name, **agent),
                 "--input",
@@ -155,13 +161,7 @@ def test_failures_have_exit_codes(start: Start, tmp_path: Path) -> None:
                 OPENAI_BASE_URL=url,
                 OPENAI_API_KEY="wrong",
             )
-            for name, url, agent in (
-                ("refused", provider.base_url, {}),
-                ("unreachable", "http://127.0.0.1:9/v1", {}),
-                ("broken", provider.base_url, {"entrypoint": "tests.cli.raises_on_import:f"}),
-            )
-        }
-        codes = {name: run.wait() for name, run in runs.items()}
+            codes[name] = runs[name].wait()
     assert codes == {"refused": 6, "unreachable": 6, "broken": 3}
     for name, error in (
         ("refused", "model_refused: model 'openai/small' refused with HTTP 401: "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ class Site:
             "OMIUM_PROVIDERS": json.dumps({"scripted": {"base_url": provider.base_url}}),
             # So that a command that misses the service finds nothing.
             "OMIUM_DATA_DIR": str(directory / "none"),
+            "OMIUM_SERVICE__UPLOAD_TENANTS": '["default"]',
         }
 
     def here(self, *words: str, code: int = 0) -> Program:
@@ -159,10 +161,29 @@ def test_the_program_at_a_service(site: Site, tmp_path: Path) -> None:
     site.do("ps", code=2, **mine)
     assert site.do("webhooks", "list") == "no webhooks\n"
 
+    code_that_is_brought(site, tmp_path / "brought")
     models_for_anyone(site)
     dashboard_with_its_token(site)
     for_this_machine_alone(site)
     forced_down(site, file, gate)
+
+
+def code_that_is_brought(site: Site, folder: Path) -> None:
+    """A folder that the service has not, with more in it than other bodies may have."""
+    folder.mkdir()
+    text = "async def act(context):\n    return len(open(__file__[:-10] + 'large.txt').read())\n"
+    (folder / "brought.py").write_text(text)
+    (folder / "large.txt").write_text("x" * 5_000_000)
+    agent = {"name": "a", "framework": "python", "entrypoint": "brought:act"}
+    file = folder / "workflow.json"
+    file.write_text(json.dumps({"name": "brought", "version": "1", "agents": [agent]}))
+    made = site.read("workflows", "register", file)
+    assert (made["code"]["files"], made["code"]["uploaded"]) == (3, True)
+    shutil.move(folder, folder.with_name("gone"))
+    with httpx.Client(base_url=site.address, trust_env=False, timeout=START_S) as http:
+        http.headers["authorization"] = f"Bearer {site.key()}"
+        ran = http.post("/v1/executions?wait=true&timeout_s=200", json={"workflow": "brought"})
+    assert (ran.status_code, ran.json()["output"]) == (200, 5_000_000), ran.text
 
 
 def models_for_anyone(site: Site) -> None:
@@ -210,7 +231,7 @@ def forced_down(site: Site, file: Path, gate: Path) -> None:
     assert not listens("127.0.0.1", int(site.address.rpartition(":")[2]))
     assert json.loads(site.here("status", "--json").stdout) == {
         "running": False,
-        "executions": {"running": 1, "completed": 1, "cancelled": 1},
+        "executions": {"running": 1, "completed": 2, "cancelled": 1},
     }
     again = site.here("down", "--force", "--json")
     assert json.loads(again.stdout)["ended"] is False

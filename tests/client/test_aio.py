@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from omium.client import AsyncClient
+from omium.client import AsyncClient, PinnedCode
 from omium.client.webhooks import verify
 from omium.errors import (
     AnswerError,
@@ -26,6 +27,7 @@ from omium.errors import (
     PermissionRefused,
     RequestConflict,
 )
+from omium.storage.code_bundle import pack
 from tests.actors.gates import gate
 from tests.actors.stage import MODEL, WAIT_S, agent
 from tests.serve.api.stage import Served, definition, served
@@ -41,6 +43,31 @@ async def client_of(directory: Path) -> AsyncIterator[tuple[AsyncClient, Served]
 def doing(*actions: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``run`` that do those actions."""
     return {"inputs": {"do": list(actions)}, "model": MODEL}
+
+
+async def test_code_is_brought_once(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "brought_here.py").write_text("async def act(context): ...\n")
+    agent = {"name": "a", "framework": "python", "entrypoint": "brought_here:act"}
+    own = {"name": "own", "version": "1", "agents": [agent]}
+    async with client_of(tmp_path / "data") as (client, s):
+        code = await client.upload_code(folder)
+        assert code.files == 1
+        assert await client.upload_code(str(folder)) == code
+        assert await client.upload_code(pack([folder])) == code
+        made = await client.register(own, code=code)
+        assert made.code == PinnedCode(**structs.asdict(code), uploaded=True)
+        file = tmp_path / "workflow.json"
+        file.write_text(json.dumps(own))
+        assert (await client.register(file, code=code)).code == made.code
+        (version,) = (await client.workflow("own")).versions
+        assert version.code == code.digest
+        with pytest.raises(InputError, match="cannot be read"):
+            await client.upload_code(folder / "none")
+        async with AsyncClient(s.url, await s.key_of("other"), retry_s=0) as other:
+            with pytest.raises(PermissionRefused, match="upload_tenants"):
+                await other.upload_code(folder)
 
 
 async def test_workflows_are_registered_and_found(tmp_path: Path) -> None:

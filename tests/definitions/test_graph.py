@@ -100,3 +100,21 @@ def test_handoffs_left_out_and_written(
     agents = [{"name": n, "framework": "python", "entrypoint": "m:f"} for n in "bac"]
     data = {"name": "t", "version": "1", "agents": agents, "handoffs": handoffs}
     assert graph(workflow_from(data)).edges == edges
+
+
+def test_a_judge_is_waited_for_and_seen_by_nobody() -> None:
+    agents = [{"name": n, "framework": "python", "entrypoint": "m:f"} for n in "jabc"]
+    handoffs = [
+        {"from": "a", "to": "b", "validators": ["j", "m:f"]},
+        {"from": "b", "to": "c"},
+        {"from": "b", "to": "a", "loop": {"max": 1}},
+    ]
+    definition = {"name": "t", "version": "1", "agents": agents, "handoffs": handoffs}
+    g = graph(workflow_from(definition))
+    assert g.order == ("a", "j", "b", "c")
+    assert (g.judges("b"), g.judged("j"), g.givers("j")) == (("j",), ("b",), ("a",))
+    assert g.sinks == ("c",)
+    assert g.upstream("c") == ("a", "b")
+    assert g.between(("b", "a")) == ("j", "a", "b"), "a round is judged like the one before it"
+    assert g.recalled("a") == ("a", "b")
+    assert g.recalled("j") == ("j",)

@@ -1,10 +1,13 @@
-"""Bad definitions and the exact lines that tell their mistakes."""
+"""Bad definitions and the lines that tell their mistakes; definitions and what differs."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from omium.definitions import parse_workflow
+from omium.definitions.changes import parts_that_differ
 from omium.errors import DefinitionError
 from tests.definitions.conftest import TESTDATA
 from tests.definitions.transcripts import check
@@ -23,3 +26,12 @@ def _problems(text: str) -> str:
     except DefinitionError as error:
         return "\n".join(error.problems)
     return ""
+
+
+def test_what_differs_is_told(rewrite: bool) -> None:
+    check(TESTDATA / "changes.txt", _differing, rewrite=rewrite)
+
+
+def _differing(text: str) -> str:
+    before, after = (json.loads(line) for line in text.splitlines())
+    return "\n".join(parts_that_differ(before, after))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from omium.definitions import (
     Agent,
@@ -23,6 +23,7 @@ from omium.definitions import (
     workflow_from_data,
 )
 from omium.definitions.plain import MAX_DEPTH, MAX_NODES
+from omium.definitions.schema import value_problems
 from omium.definitions.validation import MAX_PROBLEMS
 from omium.errors import DefinitionError
 from omium.types import Json
@@ -240,3 +241,31 @@ def test_many_mistakes_are_told_soon(data: dict[str, Any]) -> None:
     if "agents" in data and "role" in data["agents"][0]:
         data = data | {"inputs": {"properties": {f"y{i}": {} for i in range(5000)}}}
     assert 1 <= len(_problems(data)) <= MAX_PROBLEMS
+
+
+# ---------------------------------------------------------------------- pydantic's classes
+
+
+class Rate(BaseModel):
+    percent: float = Field(ge=0)
+
+
+class Offer(BaseModel):
+    rates: list[Rate]
+
+
+def test_a_class_of_pydantics_is_a_schema() -> None:
+    workflow = workflow_from(
+        {"name": "w", "version": "1", "inputs": Offer, "agents": [{**AGENT, "output": Offer}]}
+    )
+    assert workflow.agent("a").output == Offer.model_json_schema()
+    assert workflow.inputs is not None
+    assert value_problems(workflow.inputs, {"rates": [{"percent": 5}]}) == ()
+    assert value_problems(workflow.inputs, {"rates": [{"percent": -5}]})
+    # What is stored is plain data, as from a file.
+    assert workflow_from_data(workflow.to_data()) == workflow
+
+
+def test_a_class_is_no_value_elsewhere() -> None:
+    with pytest.raises(DefinitionError, match="expected a value that JSON can carry"):
+        workflow_from({"name": "w", "version": "1", "agents": [{**AGENT, "output": dict}]})

@@ -19,6 +19,7 @@ def ran(name: str, folder: Path, inputs: dict[str, str], rules: list[Rule]) -> R
     """The workflow of that name, as the page has it, with the module beside it."""
     (workflow,) = (b for b in blocks(PAGE, "yaml") if b.text.startswith(f"name: {name}\n"))
     assert len(workflow.text.splitlines()) <= LINES_MAX
+    assert workflow.text in [b.text for b in blocks(ROOT / "README.md", "yaml")]
     (folder / "workflow.yaml").write_text(workflow.text, encoding="utf-8")
     for block in blocks(PAGE, "python"):
         first = block.text.partition("\n")[0].removeprefix("# ")

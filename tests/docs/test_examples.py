@@ -145,6 +145,25 @@ def test_the_checkpointer_of_the_guide_keeps_a_thread(tmp_path: Path) -> None:
     assert known["graph"].get_state(config).values == {"n": 2}
 
 
+@pytest.mark.crewai
+@pytest.mark.xdist_group("crewai")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:crewai")
+async def test_the_judge_of_the_guide_votes(tmp_path: Path) -> None:
+    from tests.frameworks.crewai_stage import crew_stage, in_turn
+
+    (workflow,) = (w for w in map(parsed, blocks(GUIDE, "yaml")) if w.name == "edited")
+    against = {"reason": "it says nothing", "ballot": "against"}
+    in_favour = {"reason": "it is wet", "ballot": "for"}
+    said: tuple[Any, ...] = ("Rain is many things.", against, "Rain is wet.", in_favour, "RAIN")
+    async with crew_stage(tmp_path / "data", in_turn(*(Answer(content=x) for x in said))) as s:
+        execution = await s.submit(workflow, {"topic": "rain"})
+        assert await s.result(execution) == "RAIN"
+        (handoff,) = (await s.client.view(execution)).handoffs
+    assert [(v.validator, v.ballot, v.reason) for v in handoff.votes] == [
+        ("editor", "for", "it is wet")
+    ]
+
+
 @pytest.mark.autogen
 @pytest.mark.xdist_group("autogen")
 # AutoGen expects the model to have the name that OpenAI gives it.

@@ -16,10 +16,10 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.crewai,
     pytest.mark.model,
-    pytest.mark.timeout(300),
-    pytest.mark.xdist_group("readme"),
+    pytest.mark.timeout(1500),
 ]
-COMMAND_TIMEOUT_S = 140
+# What ends a command that hangs: a newcomer's machine may be far slower than ours.
+COMMAND_TIMEOUT_S = 600
 
 
 def typed() -> list[list[str]]:
@@ -40,15 +40,20 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     }
 
     def omium(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "omium", *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        command = [sys.executable, "-m", "omium", *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            told = (error.stderr or b"").decode(errors="replace")
+            pytest.fail(f"omium {' '.join(arguments)} took over {COMMAND_TIMEOUT_S} s\n{told}")
         assert done.returncode == 0, f"omium {' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return done.stdout
 

@@ -29,13 +29,17 @@ from omium.execution.calls import (
 from omium.execution.commands import decode_command, encode_command
 from omium.execution.fold import create, evolve
 from omium.execution.fork import ChangedOutput, changed, fork_events
+from omium.execution.handoffs import line_of, overdue, rejections
 from omium.execution.machine import check
 from omium.execution.records import (
+    Ballot,
     CallKey,
     Failure,
+    HandoffDecision,
     Payload,
     Question,
     QuestionKind,
+    Reason,
     Usage,
     Writer,
 )
@@ -154,9 +158,16 @@ class Session:
                 lines.append(
                     f"    call {call.index}: {key.kind} {key.name} {key.digest}#{key.occurrence} "
                     f"in {key.scope}, ordinal {call.ordinal}, {call.status}"
+                    + (", suspended" if call.suspended else "")
                     + (f" {compact(call.response.inline)}" if call.response else "")
                     + (f" {call.failure.message!r}" if call.failure else "")
                 )
+        for handoff in state.handoffs.values():
+            facts = [f"{handoff.name}: {handoff.status}, epoch {handoff.epoch}"]
+            facts += [f"{vote.validator} {vote.ballot}" for vote in handoff.votes]
+            facts += [f"rejected {handoff.rejections}"] if handoff.rejections else []
+            facts += [f"instead {compact(handoff.value.inline)}"] if handoff.value else []
+            lines.append(f"  handoff {', '.join(facts)}")
         if state.signals:
             lines.append(f"  signals: {' '.join(signal.name for signal in state.signals)}")
         if state.pause is not None:
@@ -221,8 +232,24 @@ class Session:
         lines: list[str] = []
         for name in ready_agents(state):
             given = {agent: output.inline for agent, output in seen(state, name).items()}
-            lines.append(f"run {name} with {compact(given)}")
+            told = "".join(
+                f"; {one.to} says {', '.join(line_of(reason) for reason in one.reasons)}"
+                for one in rejections(state, name)
+            )
+            lines.append(f"run {name} with {compact(given)}{told}")
         return "\n".join([*lines, *(shown(event) for event in due(state))]) or "nothing"
+
+    def do_late(self, after_ms: str) -> str:
+        """What is to be written about handoffs so long after the last event."""
+        state = self._known()
+        rejected = overdue(state, state.updated_ms + int(after_ms))
+        return (
+            "\n".join(
+                f"{shown(event)} reasons={','.join(reason.code for reason in event.reasons)}"
+                for event in rejected
+            )
+            or "nothing"
+        )
 
     def do_follow(self) -> str:
         """Write what is due, until agents must act."""
@@ -353,6 +380,44 @@ def event_of(name: str, *words: str) -> ev.Event:
             return ev.AgentSkipped(agent=agent)
         case "round", (agent, to, number, *agents):
             return ev.RoundStarted(agent=agent, to=to, agents=tuple(agents), round=int(number))
+        case "offer", (agent, to, *flags):
+            return ev.HandoffOffered(
+                agent=agent,
+                to=to,
+                handoff=next((f for f in flags if ">" in f), f"{agent}#1>{to}"),
+                epoch=number_of("epoch", flags),
+                schema="v1" if "v0" not in flags else "v0",
+            )
+        case "vote", (agent, handoff, validator, ballot, *reason):
+            return ev.HandoffVoted(
+                agent=agent,
+                handoff=handoff,
+                validator=validator,
+                ballot=msgspec.convert(ballot, Ballot),
+                reason=" ".join(reason),
+            )
+        case "outvoted", (agent, handoff, *votes):
+            reasons = tuple(
+                Reason(code="vote", validator=name, message=message)
+                for name, _, message in (vote.partition("=") for vote in votes)
+            )
+            return ev.HandoffRejected(agent=agent, handoff=handoff, reasons=reasons)
+        case "accept", (agent, handoff):
+            return ev.HandoffAccepted(agent=agent, handoff=handoff)
+        case "reject", (agent, handoff, *message):
+            reason = Reason(code="schema", path="/n", message=" ".join(message))
+            return ev.HandoffRejected(
+                agent=agent, handoff=handoff, reasons=(reason,) if message else ()
+            )
+        case "settle", (agent, handoff, decision, *rest):
+            return ev.HandoffDecided(
+                agent=agent,
+                handoff=handoff,
+                decision=msgspec.convert(decision, HandoffDecision),
+                agents=tuple(rest) if decision == "retry" else (),
+                output=payload(*rest) if decision == "answer" else None,
+                by="Ann",
+            )
         case "intend", (agent, step, kind, tool, digest, *flags):
             return ev.CallIntended(
                 agent=agent,
@@ -386,6 +451,8 @@ def event_of(name: str, *words: str) -> ev.Event:
         case "broke", (agent, call, *message):
             failure = Failure(kind="tool", message=" ".join(message))
             return ev.CallFailed(agent=agent, call=int(call), failure=failure)
+        case "suspend", (agent, call):
+            return ev.CallSuspended(agent=agent, call=int(call))
         case "decide", (agent, call, decision, *response):
             return ev.CallDecided(
                 agent=agent,
@@ -461,7 +528,17 @@ def shown(event: ev.Event) -> str:
     """An event with the fields that tell it from others of its type."""
     fields = {
         name: getattr(event, name)
-        for name in ("agent", "to", "epoch", "step", "call", "decision", "reason", "round")
+        for name in (
+            "agent",
+            "to",
+            "epoch",
+            "step",
+            "call",
+            "handoff",
+            "decision",
+            "reason",
+            "round",
+        )
         if getattr(event, name, None) not in (None, "", 0)
     }
     for name in ("state", "output", "response", "inputs"):

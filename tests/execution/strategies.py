@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from omium.execution import events as ev
-from omium.execution.records import CallKey, Failure, Payload, Question, Usage, Writer
+from omium.execution.handoffs import run_again
+from omium.execution.records import CallKey, Failure, Payload, Question, Reason, Usage, Writer
 from omium.execution.routing import due
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
@@ -42,6 +43,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     leaves: dict[Any, st.SearchStrategy[Any]] = {
         str: TEXT,
         int: st.integers(0, 2**53),
+        float: st.floats(0, 1e9),
         bool: st.booleans(),
         NoneType: st.none(),
     }
@@ -70,9 +72,9 @@ EVENTS: st.SearchStrategy[ev.Event] = st.one_of(*map(records_of, get_args(ev.Eve
 
 # ---------------------------------------------------------------- appends that might be written
 
-AGENTS = ("a", "b")
+AGENTS = ("a", "b", "c")
 STEPS = ("s1", "s2", "s3")
-PLAN = plan_of("a", "b<a?", "b>a*2?!")
+PLAN = plan_of("a", "b<a?", "b>a*2?!", "c<a#1")
 
 _agents = st.sampled_from((*AGENTS, *AGENTS, *AGENTS, "z"))
 _fits = st.sampled_from(((), ("b",), ("a",), ("a", "b")))
@@ -158,7 +160,10 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
             usage=st.builds(Usage, completion_tokens=st.none() | st.integers(0, 9)),
         ),
         about_calls(ev.CallFailed, failure=_failures),
+        about_calls(ev.CallSuspended),
         st.builds(ev.StepCompleted, agent=_agents, step=_steps, state=_payloads),
+        *_verdicts(state),
+        *_verdicts(state),
     ]
     others = [
         lease,
@@ -173,6 +178,7 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
         st.builds(ev.AgentCompleted, agent=_agents, output=_payloads, fits=_fits),
         st.builds(ev.AgentSkipped, agent=_agents),
         *map(st.just, due(state)),
+        *_decisions(state),
         st.builds(ev.FailureRecorded, failure=_failures),
         st.builds(
             ev.Paused,
@@ -197,6 +203,41 @@ def appends(state: ExecutionState) -> st.SearchStrategy[ev.Append]:
         at_ms=st.integers(0, 1000),
         writer=st.none() | writers(state),
     )
+
+
+def _verdicts(state: ExecutionState) -> list[st.SearchStrategy[ev.Event]]:
+    """What may be said of handoffs, those too that are settled or superseded."""
+    reasons = st.just((Reason(code="schema", message="unfit"),))
+    return [
+        said
+        for handoff in state.handoffs.values()
+        for said in (
+            st.just(ev.HandoffAccepted(agent=handoff.to, handoff=handoff.name)),
+            st.builds(
+                ev.HandoffRejected,
+                agent=st.just(handoff.to),
+                handoff=st.just(handoff.name),
+                reasons=reasons,
+            ),
+        )
+    ]
+
+
+def _decisions(state: ExecutionState) -> list[st.SearchStrategy[ev.Event]]:
+    return [
+        st.sampled_from(("retry", "answer", "approve", "fail")).flatmap(
+            lambda decision, handoff=handoff: st.builds(
+                ev.HandoffDecided,
+                agent=st.just(handoff.to),
+                handoff=st.just(handoff.name),
+                decision=st.just(decision),
+                agents=st.just(run_again(state, handoff) if decision == "retry" else ()),
+                output=_payloads if decision == "answer" else st.none(),
+                by=st.sampled_from(("", "Ann")),
+            )
+        )
+        for handoff in state.handoffs.values()
+    ]
 
 
 def writers(state: ExecutionState) -> st.SearchStrategy[Writer]:

@@ -22,7 +22,7 @@ from omium.execution.calls import (
 from omium.execution.fold import create, evolve
 from omium.execution.fork import fork_events
 from omium.execution.machine import check
-from omium.execution.records import CallKey, Payload
+from omium.execution.records import CallKey, Payload, Writer
 from omium.execution.state import ExecutionState
 from omium.types import ExecutionId
 from tests.execution.session import folded
@@ -44,6 +44,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.state = create(self.entries[0])
         self.answers: dict[tuple[str, CallKey], Payload] = {}
         self.outputs: dict[str, Payload] = {}
+        self.accepted: set[str] = set()
 
     @rule(data=st.data())
     def append(self, data: st.DataObject) -> None:
@@ -65,16 +66,29 @@ class JournalMachine(RuleBasedStateMachine):
             )
             evolve(self.state, entry)
             self.entries.append(entry)
-            if isinstance(event, ev.RoundStarted):
-                self._begin_anew(event)
+            if isinstance(event, ev.RoundStarted | ev.HandoffDecided):
+                self._begin_anew(event.agents)
+            self._handed_over(event, append.writer)
         self._completed_is_kept()
 
-    def _begin_anew(self, event: ev.RoundStarted) -> None:
+    def _begin_anew(self, agents: tuple[str, ...]) -> None:
         """What the agents of a loop did is past: the last output of each is recalled."""
-        for name in event.agents:
+        for name in agents:
             assert self.state.agents[name].recalled == self.outputs.get(name)
-        self.answers = {key: v for key, v in self.answers.items() if key[0] not in event.agents}
-        self.outputs = {name: v for name, v in self.outputs.items() if name not in event.agents}
+        self.answers = {key: v for key, v in self.answers.items() if key[0] not in agents}
+        self.outputs = {name: v for name, v in self.outputs.items() if name not in agents}
+
+    def _handed_over(self, event: ev.Event, writer: Writer | None) -> None:
+        """What is checked is accepted once, and nothing is done with it before."""
+        if isinstance(event, ev.HandoffAccepted):
+            assert event.handoff not in self.accepted, f"{event.handoff} is accepted twice"
+            self.accepted.add(event.handoff)
+        elif isinstance(event, ev.StepStarted | ev.CallIntended | ev.StepCompleted) and writer:
+            agent = self.state.agents[event.agent]
+            for one in agent.checked:
+                handoff = self.state.handoffs[one.source, agent.name]
+                assert handoff.status == "accepted", f"{event} before {handoff.name} was accepted"
+                assert handoff.epoch == self.state.agents[one.source].epoch
 
     def _completed_is_kept(self) -> None:
         for agent in self.state.agents.values():
@@ -223,7 +237,7 @@ def agree(origin: ExecutionState, fork: ExecutionState) -> None:
     assert fork.forced_until == (fork.index if fork.index > 1 else 0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_any_sequence_of_appends_keeps_the_laws() -> None:
     run_state_machine_as_test(
         JournalMachine,

@@ -22,8 +22,9 @@ from omium.execution import events as ev
 from omium.execution.calls import digest_of
 from omium.execution.fold import create, evolve
 from omium.execution.fork import fork_events, state_at
+from omium.execution.handoffs import to_accept
 from omium.execution.machine import check
-from omium.execution.records import Payload
+from omium.execution.records import Payload, Writer
 from omium.execution.routing import before, due, ready_agents, seen
 from omium.execution.state import ExecutionState
 from omium.types import DEFAULT_TENANT, ExecutionId, WorkerId
@@ -71,7 +72,16 @@ def definitions(draw: st.DrawFn) -> dict[str, Any]:
             elif kind != "none":
                 handoffs.append({"from": source, "to": to})
     handoffs += draw(st.lists(_loops(names), max_size=2))
-    agents = [{"name": name, "framework": "python", "entrypoint": "m:f"} for name in names]
+    judges: dict[str, None] = {}
+    for handoff in handoffs:
+        # Of about each fourth giver something is judged, always by the same agent.
+        if "loop" not in handoff and draw(st.sampled_from((False, False, False, True))):
+            judge = f"j{handoff['from']}"
+            handoff["validators"] = [judge]
+            judges[judge] = None
+    agents = [
+        {"name": name, "framework": "python", "entrypoint": "m:f"} for name in (*judges, *names)
+    ]
     return {"name": "t", "version": "1", "agents": agents, "handoffs": handoffs}
 
 
@@ -101,8 +111,9 @@ class Play:
     def _entry(self, event: ev.Event, index: int) -> ev.Entry:
         return ev.Entry(execution_id=ExecutionId("exe_1"), index=index, at_ms=1, event=event)
 
-    def append(self, *events: ev.Event) -> None:
-        refusal = check(self.state, ev.Append(execution_id=self.state.id, events=events))
+    def append(self, *events: ev.Event, writer: Writer | None = None) -> None:
+        append = ev.Append(execution_id=self.state.id, events=events, writer=writer)
+        refusal = check(self.state, append)
         assert refusal is None, refusal
         for event in events:
             entry = self._entry(event, self.state.index + 1)
@@ -122,11 +133,14 @@ class Play:
         if act == "decide":
             self.append(*due(self.state))
         elif act == "lease":
+            epoch = self.state.epoch + 1
             self.append(
-                ev.AttemptStarted(
-                    agent=name, epoch=self.state.epoch + 1, worker=WorkerId("w"), cause="first"
-                )
+                ev.AttemptStarted(agent=name, epoch=epoch, worker=WorkerId("w"), cause="first")
             )
+            offered = to_accept(self.state, self.state.agents[name])
+            accepted = [ev.HandoffAccepted(agent=name, handoff=one.name) for one in offered]
+            if accepted:
+                self.append(*accepted, writer=Writer(agent=name, epoch=epoch, sequence=0))
         else:
             self.append(self._output(name))
         return True
@@ -143,7 +157,10 @@ class Play:
         assert self.runs.setdefault((name, agent.round), shown) == shown, "one round, run twice"
         self.given[name] = given
         said = digest_of(shown)
-        output = {"kind": int(said[:8], 16) % KINDS, "said": said}
+        output: dict[str, Any] = {"kind": int(said[:8], 16) % KINDS, "said": said}
+        if agent.judges:
+            assert len(given.keys() - {name}) > 0, "there is something to judge"
+            output = {"ballot": "for", "reason": said}
         fits = fitting(self._workflow, name, output)
         return ev.AgentCompleted(agent=name, output=Payload(inline=output), fits=fits)
 
@@ -190,6 +207,9 @@ def test_every_workflow_comes_to_one_end(
     assert one.state.status in ("completed", "failed")
     if one.state.status == "completed":
         assert one.state.result, "somebody handed to nobody"
+        assert not any(one.state.agents[name].judges for name in one.state.result)
+        for handoff in one.state.handoffs.values():
+            assert [vote.ballot for vote in handoff.votes] == ["for"], "each was judged once"
     other = ended(workflow, seed, order)
     if one.state.status == "completed":
         assert told(other.state) == told(one.state)
@@ -249,3 +269,20 @@ def test_rounds_do_not_depend_on_who_is_quick(shape: str) -> None:
     for play in plays:
         assert play.runs == plays[0].runs
         assert told(play.state) == told(plays[0].state)
+
+
+def test_a_loop_that_another_has_taken_again_is_waited_for() -> None:
+    """By whom it leads to, and who is in neither: ``e`` sees the last of ``a``."""
+    again = {"type": "object", "required": ["kind"], "properties": {"kind": {"const": 0}}}
+    handoffs: list[dict[str, Any]] = [
+        {"from": "a", "to": ["b", "e"]},
+        {"from": "b", "to": "c"},
+        {"from": "c", "to": "d"},
+        {"from": "b", "to": "a", "when": again, "loop": {"max": 1}},
+        {"from": "d", "to": "b", "when": again, "loop": {"max": 2}},
+    ]
+    agents = [{"name": name, "framework": "python", "entrypoint": "m:f"} for name in NAMES]
+    workflow = workflow_from({"name": "t", "version": "1", "agents": agents, "handoffs": handoffs})
+    plays = [ended(workflow, seed, random.Random(seed)) for seed in range(60)]
+    assert any(play.state.agents["a"].round > 1 for play in plays)
+    assert {play.state.agents["e"].round for play in plays} == {1}

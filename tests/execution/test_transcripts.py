@@ -23,6 +23,8 @@ SESSIONS = (
     "forks",
     "changed",
     "routes",
+    "handoffs",
+    "judges",
 )
 
 

@@ -347,6 +347,18 @@ def paid(amount: int) -> str:
     return f"paid {amount}"
 
 
+@tool("await go")
+def await_go(where: str) -> str:
+    """Wait until somebody says go."""
+    went: Any = omium.wait_signal("go")
+    return f"{where}: {went.payload}"
+
+
+def waits_in_a_tool() -> Crew:
+    agent = _agent(await_go)
+    return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
+
+
 def asks_in_tools() -> Crew:
     agent = _agent(looked, paid)
     return Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")])
@@ -378,3 +390,23 @@ def shared() -> Crew:
         agent = _agent()
         _shared.append(Crew(agents=[agent], tasks=[_task(agent, "only", "Say it.")]))
     return _shared[0]
+
+
+# ---------------------------------------------------------------------- changed between attempts
+
+
+def shuffled(inputs: dict[str, Any]) -> Crew:
+    """Tasks with the descriptions of the inputs, ``first``, or whenever it is built again
+    ``then``; named by the word before a colon, where there is one."""
+    till = gate_of(inputs["till"])
+    wanted = inputs["then"] if till.notes else inputs["first"]
+    till.notes.append("built")
+    agent = _agent()
+    tasks: list[Task] = []
+    for text in wanted:
+        name, colon, said = text.partition(":")
+        named = {"name": name} if colon else {}
+        tasks.append(
+            Task(description=said or text, expected_output="A word.", agent=agent, **named)
+        )
+    return Crew(agents=[agent], tasks=tasks)

@@ -611,3 +611,76 @@ def streaming_inside() -> Any:
     builder.add_node("follow", follow)
     builder.add_edge(START, "follow")
     return builder
+
+
+# ---------------------------------------------------------------------- judging one another
+
+
+class Handed(TypedDict):
+    before: Any
+    output: Any
+
+
+def says_once(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    async def say(state: Handed) -> dict[str, Any]:
+        answer = await model().ainvoke([HumanMessage("What rate?")])
+        return {"output": answer.content}
+
+    return chain(("say", say), state=Handed)
+
+
+def weighs(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    """Votes against what is not usual."""
+
+    async def weigh(state: Handed) -> dict[str, Any]:
+        rate = outputs["reader"]
+        if rate == "5 %":
+            return {"output": {"reason": "it is usual", "ballot": "for"}}
+        return {"output": {"reason": f"nobody pays {rate}", "ballot": "against"}}
+
+    return chain(("weigh", weigh), state=Handed)
+
+
+def hears(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    async def hear(state: Handed) -> dict[str, Any]:
+        return {"output": {"heard": dict(outputs)}}
+
+    return chain(("hear", hear), state=Handed)
+
+
+# ---------------------------------------------------------------------- changed between attempts
+
+
+class Changing(TypedDict):
+    said: Annotated[list[str], operator.add]
+
+
+def changes(inputs: dict[str, Any]) -> Any:
+    """``a``, then ``b`` by an edge, a join or a send; ``b`` fails. Whenever it is built again it
+    has the name that the gate of the inputs was last left with, and works."""
+    till = gate_of(inputs["till"])
+    name = till.notes[-1] if till.notes else "b"
+
+    def say(state: Changing) -> dict[str, Any]:
+        return {"said": ["a"]}
+
+    def fail(state: Changing) -> dict[str, Any]:
+        if not till.notes:
+            till.note(inputs["renamed"])
+            raise ValueError("it broke")
+        return {"said": [name]}
+
+    builder: StateGraph[Any] = StateGraph(Changing)
+    builder.add_node("a", say)
+    builder.add_node(name, fail)
+    builder.add_edge(START, "a")
+    match inputs["how"]:
+        case "edge":
+            builder.add_edge("a", name)
+        case "join":
+            builder.add_node("other", say)
+            builder.add_edge(START, "other")
+            builder.add_edge(["a", "other"], name)
+        case _:
+            builder.add_conditional_edges("a", lambda state: [Send(name, state)])
+    return builder

@@ -156,3 +156,19 @@ def in_tools() -> Any:
     for start, end in ((START, "wants"), ("wants", "tools"), ("tools", "tells"), ("tells", END)):
         builder.add_edge(start, end)
     return builder
+
+
+def waits_for_a_signal() -> Any:
+    """A node that waits for a signal, after one that is done."""
+
+    def before(state: Told) -> Any:
+        _note(state, "before")
+        return {"said": ["before"]}
+
+    def waits(state: Told) -> Any:
+        went: Any = omium.wait_signal("go")
+        return {"said": [went.payload]}
+
+    return _graph(
+        (START, "before"), ("before", "waits"), ("waits", END), before=before, waits=waits
+    )

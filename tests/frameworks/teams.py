@@ -307,6 +307,16 @@ def asks_in_a_tool() -> RoundRobinGroupChat:
     return RoundRobinGroupChat([member("writer", tools=[look])], max_turns=1)
 
 
+async def await_go(where: str) -> str:
+    """Wait until somebody says go."""
+    went: Any = await omium.wait_signal_async("go")
+    return f"{where}: {went.payload['by']}"
+
+
+def waits_in_a_tool() -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([member("writer", tools=[await_go])], max_turns=1)
+
+
 def runs_code() -> CodeExecutorAgent:
     class Executor:
         timeout = 1
@@ -338,3 +348,14 @@ def shared() -> RoundRobinGroupChat:
     if not _shared:
         _shared.append(pair())
     return _shared[0]
+
+
+def lone() -> AssistantAgent:
+    return member("writer")
+
+
+def with_one_in_common() -> RoundRobinGroupChat:
+    helper = AgentTool(member("helper"))
+    return RoundRobinGroupChat(
+        [member(name, tools=[helper]) for name in ("writer", "critic")], max_turns=2
+    )

@@ -224,3 +224,15 @@ async def test_texts_of_a_component_are_not_templates_and_the_task_is(tmp_path: 
         flow = workflow(first, of_component(component, task="After {first}, {topic}."))
         assert await s.result(await s.submit(flow, {"topic": "rain"})) == "done"
         assert texts(asked(s)[1]) == 'Write {"json": 1}.\nAfter begun, rain.'
+
+
+async def test_a_team_is_told_why_its_answer_was_not_taken(tmp_path: Path) -> None:
+    first = of_component(assistant("x"), name="first", task="Begin.", retries=1)
+    short = {"type": "string", "maxLength": 4}
+    second = of_component(assistant("y"), name="second", task="After {first}.", input=short)
+    async with team_stage(tmp_path, says("too long", "fits", "done")) as s:
+        assert await s.result(await s.submit(workflow(first, second))) == "done"
+        told = texts(asked(s)[1])
+    assert told.startswith("I am x.\nBegin.\n")
+    assert '"too long"' in told
+    assert "- second: " in told

@@ -9,9 +9,20 @@ import pytest
 
 from omium.errors import ExecutionPaused
 from tests.actors.stage import Stage
-from tests.frameworks.autogen_stage import AUTOGEN, call, own_team, says, team_stage, workflow
+from tests.frameworks.autogen_stage import (
+    AUTOGEN,
+    assistant,
+    call,
+    of_component,
+    own_team,
+    says,
+    team,
+    team_stage,
+    workflow,
+)
 
 pytestmark = AUTOGEN
+MODEL = "scripted/scripted"
 
 
 async def question(s: Stage, execution_id: Any) -> Any:
@@ -71,3 +82,49 @@ async def test_a_tool_of_a_team_asks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def _point_at(s: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", f"{s.runtime.api_key}.worker")
+
+
+APPROVED = {
+    "name": "rate", "function": "tests.frameworks.team_tools:rate", "approval": "required",
+}  # fmt: skip
+
+
+def rated(**fields: Any) -> Any:
+    component = team("RoundRobinGroupChat", assistant("clerk", tools=["rate"]), max_turns=1)
+    return workflow(
+        of_component(component, tools=["rate"], **fields), tools=[APPROVED], model=MODEL
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"isolation": "member"}], ids=["here", "apart"])
+async def test_a_tool_of_a_team_wants_approval(tmp_path: Path, fields: dict[str, Any]) -> None:
+    rules = says(call("rate", principal=100, interest=5))
+    async with team_stage(tmp_path, rules) as s:
+        execution_id = await s.submit(rated(**fields))
+        asked = await question(s, execution_id)
+        assert (asked.kind, asked.tool) == ("approval", "rate")
+        edited: Any = {"principal": 100, "interest": 7}
+        await s.client.resume(execution_id, decision="answer", answer=edited, by="Ann")
+        assert "7.0" in str(await s.result(execution_id))
+        assert s.provider.received == 1
+
+
+async def test_a_tool_of_a_team_that_is_denied_is_told_so(tmp_path: Path) -> None:
+    async with team_stage(tmp_path, says(call("rate", principal=100, interest=5))) as s:
+        execution_id = await s.submit(rated())
+        await question(s, execution_id)
+        await s.client.resume(execution_id, decision="deny", by="Ann", reason="too dear")
+        assert "denied by Ann: too dear" in str(await s.result(execution_id))
+
+
+async def test_a_tool_of_a_team_waits_for_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = workflow(own_team("waits_in_a_tool"))
+    async with team_stage(tmp_path, says(call("await_go", where="there"))) as s:
+        _point_at(s, monkeypatch)
+        execution_id = await s.submit(flow, {})
+        asked = await question(s, execution_id)
+        assert (asked.kind, asked.name) == ("signal", "go")
+        await s.client.signal(execution_id, "go", {"by": "Ann"})
+        assert await s.result(execution_id) == "there: Ann"

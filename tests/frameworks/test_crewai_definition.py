@@ -77,6 +77,22 @@ async def test_tasks_see_one_another_and_agents_the_ones_before_them(tmp_path: P
     assert started == steps
 
 
+async def test_a_model_is_told_why_its_answer_was_not_taken(tmp_path: Path) -> None:
+    first = crew(task("Find one."), task("Rate it."), name="a", output=FIGURES, retries=1)
+    usual = {"type": "object", "properties": {"rate": {"type": "number", "maximum": 10}}}
+    second = crew(task("Say {a}."), name="b", input=usual)
+    answers = ("one", {"rate": 50, "risk": "high"}, "two", GOOD, "done")
+    async with crew_stage(tmp_path, in_turn(*(Answer(content=one) for one in answers))) as s:
+        execution_id = await s.submit(workflow(first, second))
+        assert await s.result(execution_id) == "done"
+        bodies = asked(s)
+    told = [text for body in bodies if "was not accepted" in (text := texts(body))]
+    assert len(told) == 1, "the last task, and nobody else"
+    assert told[0] == texts(bodies[3])
+    assert '{"rate": 50, "risk": "high"}' in told[0]
+    assert "- b: /rate: found 50, expected a number of at most 10" in told[0]
+
+
 async def test_each_task_keeps_to_its_own_shape(tmp_path: Path) -> None:
     inner = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tasks = [task("Say n.", name="task2", output=inner), task("Say it.")]

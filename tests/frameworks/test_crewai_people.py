@@ -66,6 +66,20 @@ async def test_a_tool_of_a_crew_asks_and_another_wants_approval(
         assert "paid 3" in said
 
 
+async def test_a_tool_of_a_crew_waits_for_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = in_turn(call("await_go", where="there"), Answer(content="Done."))
+    async with crew_stage(tmp_path, rules) as s:
+        _point_at(s, monkeypatch)
+        execution_id = await s.submit(workflow(own_crew("waits_in_a_tool")), {})
+        asked = await question(s, execution_id)
+        assert (asked.kind, asked.name) == ("signal", "go")
+        await s.client.signal(execution_id, "go", "Ann")
+        assert await s.result(execution_id) == "Done."
+        assert "there: Ann" in str(s.provider.calls[-1].body["messages"])
+
+
 def _point_at(s: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Does for the clients of user code what a worker's process does."""
     monkeypatch.setenv("OPENAI_BASE_URL", f"{s.runtime.gateway_url}/v1")

@@ -125,3 +125,15 @@ async def test_tools_ask_and_want_approval(tmp_path: Path) -> None:
             assert await s.result(execution_id) == ["confirmed: yes", "inquired: yes", "paid 3"]
             assert sorted(map(str, till.notes)) == ["3", "yes", "yes"]
             assert len(said) == 3
+
+
+async def test_a_node_waits_for_a_signal(tmp_path: Path) -> None:
+    async with graph_stage(tmp_path) as s:
+        with gate() as till:
+            execution_id = await s.submit(flow("waits_for_a_signal"), told(till))
+            (asked,) = await questions(s, execution_id)
+            assert (asked.kind, asked.name) == ("signal", "go")
+            await s.client.signal(execution_id, "go", {"by": "Ann"})
+            result: Any = await s.result(execution_id)
+            assert result["said"] == ["before", {"by": "Ann"}]
+            assert till.notes == ["before"]

@@ -260,7 +260,7 @@ def test_a_client_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True, check=False
     ).stdout.strip()
-    assert state in {"", "Z", "Z+"}
+    assert state[:1] in {"", "Z"}
 
 
 def test_without_any_client_it_says_what_to_install(tmp_path: Path) -> None:

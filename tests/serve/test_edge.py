@@ -92,15 +92,19 @@ def child_of_another(command: list[str]) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def test_the_proxy_is_haproxy_and_ends_with_whoever_started_it(tmp_path: Path) -> None:
-    launcher = edge_environment(tmp_path)[BINARY]
+    environment = edge_environment(tmp_path)
+    launcher = environment[BINARY]
+    figures = int(environment["RAY_SERVE_HAPROXY_METRICS_PORT"])
+    statistics = int(environment["RAY_SERVE_HAPROXY_STATS_PORT"])
     said = subprocess.run([launcher, "-v"], capture_output=True, text=True, check=True)
     assert "HAProxy version" in said.stdout
 
     config = tmp_path / "haproxy.cfg"
-    port, figures, statistics = free_ports(3)
+    (port,) = free_ports(1)
     config.write_text(
         "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
-        f"frontend one\n bind 0.0.0.0:{port}\n"
+        # As Serve writes it where the service is to be reached from everywhere.
+        f"frontend one\n bind *:{port}\n"
         f"frontend two\n    bind :{figures}\nlisten three\n  bind *:{statistics}\n"
     )
     with child_of_another([launcher, "-db", "-f", str(config)]) as (parent, proxy):

@@ -12,9 +12,10 @@ import pytest
 from obstore.store import MemoryStore
 
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import BLOB_BYTES_MAX, BlobStore, ObstoreObjectStore, blob_key
+from omium.storage.blobs import BLOB_BYTES_MAX, BlobStore, blob_key
 from omium.storage.blobs import open_blob_store as open_store
 from omium.storage.buckets import s3_client
+from omium.storage.obstore_objects import ObstoreObjectStore
 from omium.storage.sqlite_objects import SqliteObjects
 from omium.testing.blob_conformance import BlobBackend, BlobStoreConformance
 from omium.testing.seaweedfs import S3Server

@@ -11,7 +11,7 @@ import zstandard
 
 from omium.errors import CorruptBlob
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import COMPRESSION_LEVEL, HEADER_BYTES, pack, unpack
+from omium.storage.packing import COMPRESSION_LEVEL, HEADER_BYTES, pack, unpack
 
 CONTENT = b"words that repeat, " * 100
 CODEC_OFFSET, SIZE_OFFSET, PAYLOAD_SIZE_OFFSET = 5, 8, 16

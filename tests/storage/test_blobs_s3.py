@@ -12,8 +12,9 @@ import pytest
 
 from omium.errors import BlobStoreError, ConfigError, NotFound
 from omium.execution.blobref import BlobRef
-from omium.storage.blobs import BlobStore, S3Options, open_blob_store
+from omium.storage.blobs import BlobStore, open_blob_store
 from omium.storage.buckets import s3_client
+from omium.storage.objects import S3Options
 from omium.testing.seaweedfs import S3Server
 
 TENANT = "acme"

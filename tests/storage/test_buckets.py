@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from omium.errors import BlobStoreError, ConfigError, Conflict, InputError, NotFound
-from omium.storage.blobs import S3Options
 from omium.storage.buckets import (
     BucketDescription,
     delete_bucket,
@@ -21,6 +20,7 @@ from omium.storage.buckets import (
     set_lifecycle,
     set_versioning,
 )
+from omium.storage.objects import S3Options
 from omium.testing.seaweedfs import S3Server
 
 OPERATIONS: dict[str, Callable[[str, S3Options], object]] = {

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omium.errors import CorruptBlob, InputError, StorageUnwritable
 from omium.storage import code_bundle
-from omium.storage.code_bundle import Changes, changes_between, pack, unpack
+from omium.storage.code_bundle import Changes, changes_between, pack, received, unpack
 from omium.storage.code_ignore import Ignored
 
 
@@ -117,6 +120,10 @@ def test_what_differs_is_told(tmp_path: Path) -> None:
     assert str(changes) == "added d.py; changed b.py; removed c.py"
     assert not changes_between(before, before)
     assert str(Changes()) == "no file differs"
+    assert changes_between(None, before) == Changes(added=("a.py", "b.py", "c.py"))
+    assert str(Changes(added=("x",) * 25)).endswith("x, x and 5 more")
+    (tmp_path / "x" / "a.py").chmod(0o755)
+    assert changes_between(before, pack((tmp_path / "x",)).data) == Changes(changed=("a.py",))
 
 
 def test_limits_are_told_with_the_largest_parts(
@@ -156,3 +163,99 @@ def test_noise_and_bombs_are_no_bundles(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(code_bundle, "BYTES_MAX", 50)
     with pytest.raises(CorruptBlob, match="over the limits"):
         unpack(whole, tmp_path / "there")
+
+
+def zipped(
+    *files: tuple[str, str], mode: int = 0o100644, compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
+    """An archive as other programs make them: compressed, in any order."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, text, compression)
+    return buffer.getvalue()
+
+
+def test_what_is_received_has_the_form_of_what_is_packed(tmp_path: Path) -> None:
+    packed = pack((write(tmp_path / "one", a_dot_py="a", sub__b_dot_py="b" * 5_000),))
+    assert received(packed.data).data == packed.data
+    same = zipped(("0/sub/", ""), ("0/sub/b.py", "b" * 5_000), ("0/a.py", "a"))
+    assert len(same) < len(packed.data)
+    bundle = received(same)
+    assert (bundle.data, bundle.files, bundle.folders) == (packed.data, 2, ())
+    (tmp_path / "one" / "a.py").chmod(0o755)
+    executable = received(zipped(("0/a.py", "a"), mode=0o100755))
+    assert changes_between(executable.data, pack((tmp_path / "one",)).data).changed == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        ("0/",),
+        ("a.py",),
+        ("0",),
+        ("",),
+        ("x/a.py",),
+        ("00/a.py",),
+        ("1000/a.py",),
+        ("/0/a.py",),
+        ("0//a.py",),
+        ("0/../a.py",),
+        ("0/./a.py",),
+        ("0/a\\b.py",),
+        ("0/a\n.py",),
+        ("0/a/b.py", "0/a"),
+        (f"0/{'x' * 256}.py",),
+        ("0/" + "x/" * 600 + "a.py",),
+    ],
+)
+def test_names_that_are_not_taken(names: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no bundle of code"):
+        received(zipped(*((name, "") for name in names)))
+
+
+def test_what_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no bundle of code"):
+        received(b"")
+    with pytest.raises(InputError, match="is a link"):
+        received(zipped(("0/a.py", "/etc/passwd"), mode=0o120777))
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = zipped(("0/a.py", "1"), ("0/a.py", "2"))
+    with pytest.raises(InputError, match="two files of one name"):
+        received(twice)
+    damaged = received(zipped(("0/a.py", "content"))).data.replace(b"content", b"contemt")
+    with pytest.raises(InputError, match="no bundle of code"):
+        received(damaged)
+    for compression in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with pytest.raises(InputError, match="otherwise than by deflate"):
+            received(zipped(("0/a.py", ""), compression=compression))
+    monkeypatch.setattr(code_bundle, "FILES_MAX", 1)
+    with pytest.raises(InputError, match="more than 1 files"):
+        received(zipped(("0/a.py", ""), ("0/b.py", "")))
+    monkeypatch.setattr(code_bundle, "ENTRIES_MAX", 1)
+    with pytest.raises(InputError, match="more than 1 files"):
+        received(zipped(("0/", ""), ("0/a.py", "")))
+    monkeypatch.setattr(code_bundle, "BYTES_MAX", 10)
+    with pytest.raises(InputError, match="more than 10 bytes"):
+        received(zipped(("0/a.py", "x" * 11)))
+
+
+def test_what_says_that_it_is_small_is_not_read_further() -> None:
+    bomb = bytearray(zipped(("0/a.py", "x" * 1_000_000)))
+    # The size of the content, in the central directory and before the content itself.
+    for at in (bomb.rindex(b"PK\x01\x02") + 24, 22):
+        bomb[at : at + 4] = (10).to_bytes(4, "little")
+    with pytest.raises(InputError, match="no bundle of code"):
+        received(bytes(bomb))
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_noise_is_no_bundle(noise: bytes, at: int) -> None:
+    good = zipped(("0/a.py", "a"), ("0/b.py", "b"))
+    for data in (noise, good[:at] + noise + good[at + len(noise) :]):
+        with suppress(InputError):
+            bundle = received(data)
+            assert received(bundle.data).data == bundle.data

@@ -13,6 +13,7 @@ from omium.errors import CorruptRecord, InputError, NotFound, OmiumError
 from omium.execution import events as ev
 from omium.storage.journal import PAGE_ROWS_MAX, Journal
 from omium.storage.replica import FILE_NAME, Replica
+from omium.storage.sqlite import open_reader
 from omium.types import ExecutionId, TenantId
 from tests.storage.replica_child import created
 
@@ -274,6 +275,22 @@ def test_any_flipped_bit_of_a_body_is_found(path: Path) -> None:
             journal.fold(execution)
         journal.close()
     path.write_bytes(content)
+
+
+def test_a_damaged_row_whose_labels_are_gone_is_told(path: Path) -> None:
+    # What SQLite reads of a row whose header is damaged: fewer columns than the table has.
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'labels TEXT NOT NULL', 'labels TEXT')"
+        )
+        connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute("UPDATE executions SET labels = NULL")
+    connection.close()
+    journal = Journal(open_reader(path), path)
+    with pytest.raises(CorruptRecord, match="labels"):
+        journal.executions(tenant=None)
+    journal.close()
 
 
 def test_noise_anywhere_in_the_file_raises_nothing_foreign(path: Path) -> None:

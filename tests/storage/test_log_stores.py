@@ -99,6 +99,7 @@ class TestSqlite(LogStoreConformance):
     @pytest.fixture
     def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogStoreBackend]:
         monkeypatch.setattr(group_store, "LOG_ENTRIES_KEPT", KEPT)
+        monkeypatch.setattr(group_store, "LOG_ENTRIES_DROPPED", KEPT)
         monkeypatch.setattr("omium.storage.raft_store.RECENT_BYTES_MAX", 1_000)
         backend = InSqlite(tmp_path)
         yield backend

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +18,9 @@ from omium.errors import Conflict, CorruptRecord, NotFound
 from omium.execution.commands import encode_command
 from omium.execution.events import Append
 from omium.storage import replica as replica_module
-from omium.storage import shipping
 from omium.storage.archive import Archive, Past
-from omium.storage.blobs import open_object_store
 from omium.storage.group_store import GroupStore
+from omium.storage.object_urls import open_object_store
 from omium.storage.replica import FILE_NAME, Replica
 from omium.storage.restoring import choose, restore
 from omium.storage.shipping import Shipment
@@ -41,8 +43,16 @@ def archive_in(folder: Path) -> Archive:
     return Archive(open_object_store(str(folder / "archive")))
 
 
-def shipment(archive: Archive, folder: Path, replica: str = ID) -> Shipment:
-    return Shipment(archive, folder / FILE_NAME, replica=replica, clock=SystemClock())
+def shipment(
+    archive: Archive, folder: Path, replica: str = ID, *, copies_kept: int = 2
+) -> Shipment:
+    return Shipment(
+        archive,
+        folder / FILE_NAME,
+        replica=replica,
+        clock=SystemClock(),
+        copies_kept=copies_kept,
+    )
 
 
 async def shipped(archive: Archive, folder: Path, replica: str = ID) -> Shipment:
@@ -238,13 +248,13 @@ async def test_nothing_is_overwritten(tmp_path: Path, source: Path) -> None:
         await restore(archive, await past_of(archive), source)
 
 
+@pytest.mark.parametrize("kept", [1, 3])
 async def test_old_copies_go_and_what_only_they_need(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: Path, kept: int
 ) -> None:
-    monkeypatch.setattr(shipping, "COPIES_KEPT", 2)
     archive = archive_in(tmp_path)
     with replica_in(source) as replica:
-        made = shipment(archive, source)
+        made = shipment(archive, source, copies_kept=kept)
         await made.begin()
         for number in range(5):
             replica.commit(work(number))
@@ -253,13 +263,57 @@ async def test_old_copies_go_and_what_only_they_need(
             await made.copy()
         known = everything(replica)
     past = await past_of(archive)
-    assert len(past.copies) == 2
+    assert len(past.copies) == kept
     assert all(segment.last > past.copies[0].index for segment in past.segments)
     parts = list((tmp_path / "archive" / "_archive").rglob("copies/*/000000"))
-    assert len(parts) == 2
+    assert len(parts) == kept
     await restore(archive, past, tmp_path / "there")
     with replica_in(tmp_path / "there") as again:
         assert everything(again) == known
+
+
+async def test_what_deposed_writers_left_goes_and_what_is_counted_stays(
+    tmp_path: Path, source: Path
+) -> None:
+    archive = archive_in(tmp_path)
+    with replica_in(source) as replica:
+        replica.commit(work(0))
+        await shipped(archive, source)
+        idle = shipment(archive, source)
+        await idle.begin()
+        later = await shipped(archive, source)
+        replica.commit(work(1))
+        with pytest.raises(Conflict):
+            await idle.step()
+        while await later.step():
+            pass
+        await later.copy()
+        replica.commit(work(2))
+        while await later.step():
+            pass
+        known = everything(replica)
+    written = {path.parts[-3] for path in (tmp_path / "archive").rglob("segments/*")}
+    assert written == {"0000000001", "0000000003"}
+    for index in (None, (await past_of(archive)).segments[0].last):
+        folder = tmp_path / f"at{index}"
+        await restore(archive, await past_of(archive), folder, index=index)
+        if index is None:
+            with replica_in(folder) as again:
+                assert everything(again) == known
+
+
+def test_copies_that_a_kill_left_half_made_are_removed(tmp_path: Path, source: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"shipping-{dead.pid}-a", "shipping-abcdefgh", f"shipping-{os.getpid()}-b"]
+    with replica_in(source) as replica:
+        replica.commit(work(0))
+        for name in names:
+            (source / name).mkdir()
+            (source / name / FILE_NAME).write_bytes(b"half")
+        asyncio.run(shipped(archive_in(tmp_path), source))
+    # Another copy of this very process is under way.
+    assert [path.name for path in source.glob("shipping-*")] == names[2:]
 
 
 async def test_a_copy_that_was_cut_short_is_no_part_of_the_next(

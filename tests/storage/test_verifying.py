@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from omium.errors import NotFound
+from omium.execution.blobref import BlobRef
 from omium.execution.commands import WriteRecord
-from omium.execution.events import Request
+from omium.execution.events import Append, Request, Signalled
+from omium.execution.records import Payload
+from omium.storage.blobs import BlobStore, blob_key
+from omium.storage.object_urls import open_object_store
 from omium.storage.replica import FILE_NAME
-from omium.storage.verifying import damage_in_archive, damage_in_replica, disagreements
+from omium.storage.verifying import (
+    damage_in_archive,
+    damage_in_blobs,
+    damage_in_replica,
+    disagreements,
+    missing_blobs,
+)
 from omium.types import DEFAULT_TENANT
+from tests.storage.replica_child import LEDGER
 from tests.storage.test_shipping import archive_in, past_of, replica_in, shipped, work
 
 
@@ -92,6 +106,93 @@ def test_who_has_applied_more_must_know_more(source: Path, tmp_path: Path) -> No
     raw(source, "DELETE FROM journal WHERE execution = 'exe_000000'")
     (found,) = disagreements([source / FILE_NAME, other / FILE_NAME])
     assert "exe_000000: " in str(found)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE log SET body = x'00' WHERE idx = 2", "log@2"),
+        (
+            "UPDATE executions SET detail = 'other' WHERE id = 'exe_000001'",
+            "executions: exe_000001",
+        ),
+        ("DELETE FROM executions WHERE id = 'exe_000001'", "executions: exe_000001"),
+        ("INSERT INTO labels VALUES ('default', 'a', 'b', 'exe_000001')", "labels: exe_000001"),
+        ("UPDATE requests SET digest = 'other'", "requests: k"),
+        ("UPDATE records SET body = x'32'", "records: n r"),
+        ("DELETE FROM records", "records: n r"),
+    ],
+)
+def test_what_one_of_two_replicas_has_otherwise_is_named(
+    source: Path, tmp_path: Path, statement: str, named: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    files = [source / FILE_NAME, other / FILE_NAME]
+    assert list(disagreements(files)) == []
+    raw(other, statement)
+    (found,) = disagreements(files)
+    assert str(found).startswith(f"corrupt record {named}: ")
+    assert str(other) in str(found)
+
+
+PLACES = {
+    "log": ("SELECT idx FROM log", "idx = ?", "log@{}"),
+    "journal": (
+        "SELECT idx FROM journal WHERE execution = 'exe_ledger'",
+        "idx = ?",
+        "exe_ledger@{}",
+    ),
+    "records": ("SELECT key FROM records", "key = ?", "n '{}'"),
+}
+"""Where a bit may flip: the rows, which one it is, and by what it is to be told."""
+
+
+@given(table=st.sampled_from(sorted(PLACES)), row=st.integers(0), bit=st.integers(0))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_bit_that_flips_in_one_replica_is_found_and_told_where(
+    source: Path, tmp_path_factory: pytest.TempPathFactory, table: str, row: int, bit: int
+) -> None:
+    other = tmp_path_factory.mktemp("flipped") / "other"
+    shutil.copytree(source, other)
+    rows, which, name = PLACES[table]
+    connection = sqlite3.connect(other / FILE_NAME, isolation_level=None)
+    keys = connection.execute(rows).fetchall()
+    (key,) = keys[row % len(keys)]
+    where = f"{which} AND execution = 'exe_ledger'" if table == "journal" else which
+    (body,) = connection.execute(f"SELECT body FROM {table} WHERE {where}", (key,)).fetchone()
+    flipped = bytearray(body)
+    flipped[bit // 8 % len(body)] ^= 1 << bit % 8
+    connection.execute(f"UPDATE {table} SET body = ? WHERE {where}", (bytes(flipped), key))
+    connection.close()
+    assert [line for line in damage(other) if name.format(key) in line]
+    assert damage(source) == []
+
+
+async def test_blobs_are_read_and_those_that_are_missing_are_named(tmp_path: Path) -> None:
+    store = open_object_store(str(tmp_path / "blobs"))
+    blobs = BlobStore(store)
+    kept = await blobs.put_json("kept", tenant=DEFAULT_TENANT)
+    damaged = await blobs.put_json("damaged", tenant=DEFAULT_TENANT)
+    lost = BlobRef(digest="sha256:" + "0" * 64, size=3)
+    folder = tmp_path / "source"
+    with replica_in(folder) as replica:
+        replica.commit(work(0))
+        for ref in (kept, damaged, lost, lost):
+            signalled = Signalled(name="s", payload=Payload(blob=ref))
+            replica.commit([Append(execution_id=LEDGER, events=(signalled,))])
+    found = [error async for error in missing_blobs(store, folder / FILE_NAME)]
+    (index,) = {error.hint for error in found}
+    assert [error.name for error in found] == [f"{DEFAULT_TENANT}/blobs/00/{'0' * 62}"]
+    assert index.startswith(f"{LEDGER}@")
+    assert [e async for _, e in damage_in_blobs(store, [DEFAULT_TENANT]) if e is not None] == []
+    key = blob_key(damaged, tenant=DEFAULT_TENANT)
+    file = tmp_path / "blobs" / key
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    (error,) = [e async for _, e in damage_in_blobs(store, [DEFAULT_TENANT]) if e is not None]
+    assert key in str(error)
 
 
 async def test_an_archive_is_read_whole(source: Path, tmp_path: Path) -> None:

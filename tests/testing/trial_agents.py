@@ -7,6 +7,8 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
+from omium.errors import ToolError
+from omium.frameworks.people import ask_async, wait_signal_async
 from omium.frameworks.plain import AgentContext, BlockingContext
 
 
@@ -39,3 +41,14 @@ def measure(text: str) -> int:
     if not text:
         raise ValueError("nothing to measure")
     return len(text)
+
+
+async def asks_around(context: AgentContext) -> Any:
+    """Asks a person, waits for a signal, and runs a tool that somebody has to approve."""
+    name = await ask_async("Who are you?", schema={"type": "string"})
+    went = await wait_signal_async("go")
+    try:
+        length = await context.call_tool("measure", text=name)
+    except ToolError as error:
+        length = str(error)
+    return {"name": name, "go": went.payload, "length": length}

@@ -13,7 +13,8 @@ DRAIN_MARGIN_S = 10.0
 
 
 class Client(Control, Reading, RecordKeeping):
-    """Talks to one coordinator for one tenant. Every method may be repeated after an error.
+    """Talks to one coordinator, or to those of several shards, for one tenant. Every method may be
+    repeated after an error.
 
     ``request``, where a method takes it, is the caller's own name for what is asked: the same
     name has the effect of one request for ever, and raises ``RequestConflict`` when it was

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from omium.actors import messages as m
-from omium.actors.link import Address, Link
+from omium.actors.link import Address
 from omium.actors.payloads import Blobs
+from omium.actors.shards.routing import link_to
 from omium.actors.transport import Answer, Codec, Connection
 from omium.clock import Clock
 from omium.errors import OmiumError, ProtocolError
@@ -26,11 +27,15 @@ class Bound:
         blobs: Blobs,
         clock: Clock,
         tenant: TenantId = DEFAULT_TENANT,
+        further: Sequence[Sequence[Address]] = (),
     ) -> None:
+        """``further`` are the addresses of each of the shards that there are beside the first,
+        whose ``coordinator`` is."""
         self._clock = clock
         self._blobs = blobs
         self._tenant = tenant
-        self._link = Link(coordinator, Codec(m.Messages), secret, handler=_no_requests)
+        self._shards = 1 + len(further)
+        self._link = link_to(coordinator, further, Codec(m.Messages), secret, handler=_no_requests)
 
     def for_tenant(self, tenant: TenantId) -> Self:
         """The same client for another tenant. It lives as long as this one."""

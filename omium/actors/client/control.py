@@ -9,6 +9,7 @@ from omium.actors import messages as m
 from omium.actors.client.bound import Bound
 from omium.actors.payloads import payload_of
 from omium.actors.plan import plan_of
+from omium.actors.shards.placement import id_beside
 from omium.definitions import Workflow, validate_inputs
 from omium.errors import InputError
 from omium.execution.events import Created, Request
@@ -73,7 +74,7 @@ class Control(Bound):
 
         It runs on the other's code, unless it is given some of its own.
         """
-        execution_id = self.new_execution_id()
+        execution_id = id_beside(origin, self._shards, self.new_execution_id)
         written = await self._link.call(
             m.Fork(
                 execution_id=execution_id,

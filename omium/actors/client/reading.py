@@ -154,8 +154,7 @@ class Reading(Bound):
         ``DeadlineExceeded``."""
         try:
             async with asyncio.timeout(timeout_s):
-                async for _ in self.events(execution_id):
-                    pass
+                await self._stopped(execution_id)
         except TimeoutError as error:
             raise DeadlineExceeded(f"execution {execution_id}", timeout_s or 0) from error
         view = await self.view(execution_id)
@@ -173,6 +172,14 @@ class Reading(Bound):
                 raise ExecutionCancelled(execution_id, "cancelled")
             case _:
                 return await self.output_of(view)
+
+    async def _stopped(self, execution_id: ExecutionId) -> None:
+        """Wait until an execution has ended or is paused, without reading what it does."""
+        request = m.ReadJournal(
+            execution_id=execution_id, after=0, tenant=self._tenant, until_stopped=True
+        )
+        while not (await self._link.call(request, deadline_s=READ_DEADLINE_S)).stopped:
+            pass
 
     async def output_of(self, view: m.ExecutionView) -> Json:
         """The result of a completed execution."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from omium.actors.group.talk import Join, Part, Say, Taken, codec, seat_of
+from omium.actors.group.talk import Join, Look, Part, Say, SeatView, Taken, codec, seat_of
 from omium.actors.link import Address, Link
 from omium.actors.transport import Answer, Connection, error_reply, serve, stop_listening
 from omium.consensus import Message
@@ -32,6 +32,7 @@ class Peers:
         on_message: Callable[[Message], None],
         on_join: Callable[[int], None],
         on_part: Callable[[Part], None],
+        on_look: Callable[[], SeatView],
         on_refused: Callable[[int], None],
     ) -> None:
         """``on_refused`` is told the seats where nobody listens, as often as it is tried."""
@@ -40,6 +41,7 @@ class Peers:
         self._on_message = on_message
         self._on_join = on_join
         self._on_part = on_part
+        self._on_look = on_look
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._links = {
@@ -106,6 +108,8 @@ class Peers:
                 case Part():
                     self._on_part(talk)
                     answer(Taken())
+                case Look():
+                    answer(self._on_look())
                 case _:
                     raise ProtocolError(f"a member takes no {type(talk).__name__}")
         except OmiumError as error:

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from omium.actors.coordinator import Coordinator
 from omium.actors.group.copies import Incoming, send_copy
+from omium.actors.group.damage import condemn
 from omium.actors.group.peers import Peers
 from omium.actors.group.renewal import seated, taken_in
-from omium.actors.group.talk import Part, seat_of
+from omium.actors.group.talk import Part, SeatRole, SeatView, seat_of
 from omium.actors.link import Address
 from omium.actors.ordering import InGroup, Order
-from omium.consensus import ConfChangeV2, Config, Member, Message, MessageType
-from omium.errors import NotLeading, OmiumError, RequestDropped
+from omium.consensus import ConfChangeV2, Config, Member, Message, MessageType, Role
+from omium.errors import CorruptRecord, NotLeading, OmiumError, RequestDropped
 from omium.storage.group_store import GroupStore
 from omium.storage.replica import Outcome, Replica
 
@@ -30,6 +33,13 @@ log = logging.getLogger(__name__)
 
 LISTEN_AGAIN_S = 0.2
 RENEWAL_TICKS = 5
+
+_ROLES: Mapping[Role, SeatRole] = {
+    Role.LEADER: "leader",
+    Role.FOLLOWER: "follower",
+    Role.PRE_CANDIDATE: "candidate",
+    Role.CANDIDATE: "candidate",
+}
 
 MakeCoordinator = Callable[[Replica, Order], Coordinator]
 
@@ -61,8 +71,16 @@ class Seat:
     """See the module's docstring. ``start`` it; it goes on until ``stop``."""
 
     def __init__(
-        self, settings: GroupSettings, store: GroupStore, make_coordinator: MakeCoordinator
+        self,
+        settings: GroupSettings,
+        store: GroupStore,
+        make_coordinator: MakeCoordinator,
+        *,
+        on_damaged: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_damaged`` is called once the disk was found damaged and condemned: whoever opens
+        it next begins anew."""
+        self._on_damaged = on_damaged
         self.settings = settings
         self.store = store
         self._make_coordinator = make_coordinator
@@ -89,9 +107,11 @@ class Seat:
             on_message=self.member.step,
             on_join=self._join,
             on_part=self._part,
+            on_look=self.look,
             on_refused=self._refused,
         )
         self._work_due = False
+        self._condemned = False
         self._ticks = 0
         self._term = 0
         self._changed = asyncio.Event()
@@ -105,6 +125,22 @@ class Seat:
     def coordinator(self) -> Coordinator | None:
         """The coordinator, while this seat leads."""
         return self._coordinator
+
+    def look(self) -> SeatView:
+        """What this seat is now, for people."""
+        status = self.member.status()
+        has_vote = status.id in status.membership.voters
+        role = status.soft_state.role
+        return SeatView(
+            seat=self.settings.seat,
+            role=_ROLES[role] if has_vote else "joining",
+            term=status.hard_state.term,
+            leads=seat_of(status.soft_state.lead),
+            applied=status.applied,
+            last=status.last_index,
+            pid=os.getpid(),
+            trouble=str(self.stopped_for or ""),
+        )
 
     async def seated(self) -> None:
         """Wait until this seat has a vote. Raises what stopped its member."""
@@ -134,9 +170,7 @@ class Seat:
 
     def send(self, message: Message) -> None:
         if message.type is MessageType.SNAPSHOT:
-            task = asyncio.ensure_future(self._send_copy(message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._send_copy(message))
         elif not self._peers.send(message):
             asyncio.get_running_loop().call_soon(self.member.report_unreachable, message.to)
 
@@ -158,10 +192,40 @@ class Seat:
     def stopped(self, error: OmiumError) -> None:
         log.error("seat %d stopped: %s", self.settings.seat, error)
         self.stopped_for = error
+        if isinstance(error, CorruptRecord) and not self._condemned:
+            self._spawn(self._examine(error))
 
     def _work(self) -> None:
         self._work_due = False
         self.member.work()
+
+    # ------------------------------------------------------------------ damage
+
+    def _distrust(self, error: CorruptRecord, otherwise: Callable[[], None]) -> None:
+        """What was read here is damaged: another member has it whole. ``otherwise`` is called
+        where it is not this disk's damage."""
+        self._spawn(self._examine(error, otherwise))
+
+    async def _examine(
+        self, error: CorruptRecord, otherwise: Callable[[], None] = lambda: None
+    ) -> None:
+        try:
+            damaged = await asyncio.to_thread(condemn, self.store.replica.path.parent, error)
+        except OmiumError as failure:
+            # Nothing can be noted on this disk, so nothing is done about it but to tell.
+            log.error("seat %d cannot be examined: %s", self.settings.seat, failure)
+            damaged = False
+        if not damaged:
+            otherwise()
+        elif not self._condemned:
+            self._condemned = True
+            self.member.halt(error)
+            self._on_damaged()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ------------------------------------------------------------------ time
 
@@ -188,7 +252,9 @@ class Seat:
                 await self._begin_coordinator()
 
     async def _begin_coordinator(self) -> None:
-        coordinator = self._make_coordinator(self.store.replica, InGroup(self.member))
+        coordinator = self._make_coordinator(
+            self.store.replica, InGroup(self.member, self._distrust)
+        )
         try:
             await coordinator.start(*self.settings.coordinators[self.settings.seat])
         except OSError as error:
@@ -202,9 +268,10 @@ class Seat:
         self._coordinator = coordinator
 
     async def _end_coordinator(self) -> None:
-        coordinator, self._coordinator = self._coordinator, None
-        if coordinator is not None:
-            await coordinator.stop(end_workers=False)
+        if self._coordinator is not None:
+            # Not forgotten before: whoever is interrupted here is followed by `stop`.
+            await self._coordinator.stop(end_workers=False)
+            self._coordinator = None
 
     def _hand_over(self) -> None:
         status = self.member.status()

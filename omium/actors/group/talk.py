@@ -7,7 +7,7 @@ of a lost one has a higher id, so that nothing the lost one promised is taken fo
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -53,7 +53,31 @@ class Taken(msgspec.Struct, frozen=True, tag_field="m", tag="taken"):
     """The answer to a part."""
 
 
-Talk: TypeAlias = Say | Join | Part | Taken
+class Look(msgspec.Struct, frozen=True, tag_field="m", tag="look"):
+    """Whoever knows the secret asks a member what it is."""
+
+
+SeatRole: TypeAlias = Literal["leader", "follower", "candidate", "joining"]
+"""What a member is in its term. Who has no vote is ``joining``."""
+
+
+class SeatView(msgspec.Struct, frozen=True, kw_only=True, tag_field="m", tag="seat"):
+    """What the member in a seat is: its ``role`` in a ``term``, and the seat that ``leads`` as far
+    as it knows, 0 for none. It has applied its log up to ``applied``, and holds it up to ``last``.
+    ``trouble`` is why it has stopped for good, if it has.
+    """
+
+    seat: int
+    role: SeatRole
+    term: int
+    leads: int
+    applied: int
+    last: int
+    pid: int
+    trouble: str = ""
+
+
+Talk: TypeAlias = Say | Join | Part | Taken | Look | SeatView
 
 
 def codec() -> Codec:

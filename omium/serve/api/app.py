@@ -19,6 +19,7 @@ from omium.serve.api import (
     models,
     operations,
     streams,
+    uploads,
     webhooks,
     workflows,
 )
@@ -36,6 +37,7 @@ ROUTERS = (
     journal.router,
     streams.router,
     keys.router,
+    uploads.router,
     webhooks.router,
     models.router,
     operations.router,

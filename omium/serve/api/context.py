@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import httpx
@@ -11,6 +12,7 @@ from omium.actors.client import Client
 from omium.clock import Clock, SystemClock
 from omium.errors import Unavailable
 from omium.serve.api.auth import Keys, Principal, Scope, allow
+from omium.serve.api.bundles import Bundles
 from omium.serve.api.catalogue import Catalogue
 from omium.serve.api.figures import Figures
 from omium.serve.api.settings import ApiSettings
@@ -22,6 +24,12 @@ CALLER = "omium.caller"
 """Where a request's scope holds its caller."""
 
 PROXY_TIMEOUT_S = 600.0
+
+PACKING_MAX = 2
+"""So many bundles of code are packed, looked at and compared at once."""
+
+UPLOADING_MAX = 4
+"""So many are received at once: each is in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +71,9 @@ class Api:
         )
         self.slots = Slots(settings.streams_per_key_max, settings.streams_per_tenant_max)
         self.figures = Figures(settings.replica, self.slots)
+        self.bundles = Bundles(settings)
+        self.packing = asyncio.Semaphore(PACKING_MAX)
+        self.uploading = asyncio.Semaphore(UPLOADING_MAX)
         self._http: httpx.AsyncClient | None = None
 
     async def caller(self, authorization: str, scope: Scope) -> Caller:

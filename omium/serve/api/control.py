@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -23,6 +23,7 @@ from omium.serve.api.idempotency import IdempotencyKey, named, once
 from omium.serve.api.problems import FieldError, ProblemError
 from omium.serve.api.route import ApiRoute, BoundedRequest, answer, needs
 from omium.serve.api.workflows import check_workflow
+from omium.serve.shipping import unpacked
 from omium.types import ExecutionId, Json
 
 router = APIRouter(prefix="/v1/executions/{execution_id}", tags=["control"], route_class=ApiRoute)
@@ -93,7 +94,9 @@ async def resume(
 
     What is asked gets an `answer`, an approval `approve`, `deny`, or an `answer` with other
     arguments. Of a call whose outcome is unknown, `retry` makes it again, `answer` is its
-    result, `fail` lets it have failed. An answer that does not fit is a 422 with each mistake,
+    result, `fail` lets it have failed. Of a rejected handoff, `retry` runs its giver again,
+    `answer` is handed over instead, `approve` lets it be taken as it is, and `fail` ends the
+    execution. An answer that does not fit is a 422 with each mistake,
     and changes nothing. While more is asked the execution stays paused.
     """
     by = caller_of(request).name
@@ -202,7 +205,11 @@ async def _check_changes(
         raise InputError("'agents' must stay a list of agents")
     after = workflow_from({**before, **document}, source=f"fork of {origin}")
     known = {agent.get("entrypoint") for agent in before["agents"]}
-    problems = await asyncio.to_thread(_code_problems, after, known, api)
+    code = first.event.code
+    pinned = await caller.client.code(code) if code is not None else None
+    # A folder that was none of the service's does not become one.
+    folders = [path for path in first.event.import_paths if path in api.settings.import_paths]
+    problems = await asyncio.to_thread(_code_problems, after, known, api, pinned, folders)
     if problems:
         raise ProblemError(
             "definition", f"{problems[0].field}: {problems[0].message}", errors=problems
@@ -210,14 +217,26 @@ async def _check_changes(
     check_workflow(after, api.settings, first.event.model or None)
 
 
-def _code_problems(workflow: Workflow, known: set[str | None], api: Api) -> list[FieldError]:
-    settings = api.settings
-    found: list[FieldError] = []
-    for agent in workflow.agents:
-        if agent.entrypoint is None or agent.entrypoint in known:
-            continue
-        refusal = refusal_of(agent.entrypoint, settings.import_paths, settings.modules)
-        if refusal is not None:
-            message = f"found {agent.entrypoint!r}: {refusal}"
-            found.append(FieldError(field=f"agents.{agent.name}.entrypoint", message=message))
-    return found
+def _code_problems(
+    workflow: Workflow,
+    known: set[str | None],
+    api: Api,
+    pinned: bytes | None,
+    folders: Sequence[str],
+) -> list[FieldError]:
+    """A mistake for each entrypoint that is new and may not be named: of the code that the
+    origin is ``pinned`` to, or else of its ``folders``. The fork runs on the same."""
+    named = {
+        f"agents.{agent.name}.entrypoint": agent.entrypoint
+        for agent in workflow.agents
+        if agent.entrypoint is not None and agent.entrypoint not in known
+    }
+    modules = api.settings.modules
+    with unpacked(pinned) as paths:
+        looked_in = folders if pinned is None else paths
+        found = {field: refusal_of(name, looked_in, modules) for field, name in named.items()}
+    return [
+        FieldError(field=field, message=f"found {named[field]!r}: {refusal}")
+        for field, refusal in found.items()
+        if refusal is not None
+    ]

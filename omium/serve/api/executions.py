@@ -17,10 +17,12 @@ from omium.actors.messages import ExecutionView
 from omium.definitions import Workflow
 from omium.errors import NotFound
 from omium.serve.api import schemas as s
+from omium.serve.api.catalogue import Registered
 from omium.serve.api.context import Api, Caller, api_of, caller_of
 from omium.serve.api.idempotency import IdempotencyKey, named, once
 from omium.serve.api.problems import ProblemError, execution_problem
 from omium.serve.api.route import ApiRoute, BoundedRequest, answer, needs
+from omium.serve.api.settings import ApiSettings
 from omium.serve.api.workflows import check_workflow
 from omium.types import ExecutionId, Status
 
@@ -115,7 +117,8 @@ async def create(
             workflow,
             dict(body.inputs),
             model=body.model or "",
-            import_paths=api.settings.import_paths,
+            import_paths=_import_paths(registered, api.settings),
+            code=registered.code,
             execution_id=fresh,
             labels=body.labels,
             request=request_name,
@@ -215,6 +218,7 @@ def shown(view: ExecutionView) -> dict[str, Any]:
         "failure": view.failure,
         "pause": {"reason": view.pause_reason, "call": view.pause_call} if paused else None,
         "questions": view.questions,
+        "handoffs": view.handoffs,
     }
 
 
@@ -271,6 +275,14 @@ def with_model(workflow: Workflow, model: str | None) -> Workflow:
     if workflow.model is not None or model is None:
         return workflow
     return workflow.model_copy(update={"model": model})
+
+
+def _import_paths(registered: Registered, settings: ApiSettings) -> tuple[str, ...]:
+    """Where an execution's modules are looked up, or were before they were pinned. What is
+    pinned to having no code of the service's own finds none in its folders, ever."""
+    if registered.uploaded or (registered.pinned and registered.code is None):
+        return ()
+    return settings.import_paths
 
 
 def _pairs(labels: list[str]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ workflow is described by its own model.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import FastAPI
@@ -68,12 +69,15 @@ def _complete(document: dict[str, Any]) -> None:
             "description": "An API key with a scope: read, run or admin.",
         }
     }
-    for path, operations in document["paths"].items():
+    specific = {_REF.format(model=kind.__name__) for kind in Problem.__subclasses__()}
+    for operations in document["paths"].values():
         for method, operation in operations.items():
-            _errors(operation, method, path)
+            _errors(operation, method, specific)
 
 
-def _errors(operation: dict[str, Any], method: str, path: str) -> None:
+def _errors(operation: dict[str, Any], method: str, specific: Collection[str]) -> None:
+    """Declare the errors of an operation, those with members of their own by ``specific``
+    schemas."""
     responses: dict[str, Any] = operation["responses"]
     wanted = dict(_ALWAYS)
     scope = operation[SCOPE_FIELD]
@@ -89,7 +93,11 @@ def _errors(operation: dict[str, Any], method: str, path: str) -> None:
         if int(status) < 400:
             continue
         response["description"] = wanted.get(int(status)) or _TEXTS[int(status)]
-        response["content"] = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
+        declared = response.get("content", {}).get("application/json", {}).get("schema", {})
+        schema = {"$ref": _REF.format(model="Problem")}
+        if declared.get("$ref") in specific:
+            schema = declared
+        response["content"] = {MEDIA_TYPE: {"schema": schema}}
         if status == "401":
             text = {"schema": {"type": "string"}, "description": "`Bearer`, and what is wrong."}
             response["headers"] = {"WWW-Authenticate": text}

@@ -35,23 +35,25 @@ def needs(scope: Scope | None, **extra: Any) -> dict[str, Any]:
 
 
 class BoundedRequest(Request):
-    """A request whose body is bounded, and read as strict JSON (RFC 8259)."""
+    """A request whose body is bounded by the setting ``limit_name``, and read as strict JSON
+    (RFC 8259)."""
 
     wants_json = False
+    limit_name = "body_bytes_max"
     _value: Any = None
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        limit = api_of(self).settings.body_bytes_max
+        limit = getattr(api_of(self).settings, self.limit_name)
         declared = self.headers.get("content-length", "")
         received = int(declared) if declared.isdecimal() and len(declared) < 20 else 0
         if received > limit:
-            raise _too_large(limit)
+            raise _too_large(self.limit_name, limit)
         received = 0
         try:
             async for block in super().stream():
                 received += len(block)
                 if received > limit:
-                    raise _too_large(limit)
+                    raise _too_large(self.limit_name, limit)
                 yield block
         except ClientDisconnect as error:
             # Nobody is told, and it is no failure of the service's.
@@ -109,8 +111,8 @@ def _has_long_integer(value: Json) -> bool:
     return False
 
 
-def _too_large(limit: int) -> ProblemError:
-    return limited("body_bytes_max", limit, f"the body is over {limit} bytes")
+def _too_large(name: str, limit: int) -> ProblemError:
+    return limited(name, limit, f"the body is over {limit} bytes")
 
 
 class ApiRoute(APIRoute):

@@ -27,16 +27,19 @@ class ApiSettings:
     bounds.
 
     ``pepper`` are the 32 secret bytes under which keys are hashed. ``import_paths`` are the
-    folders in which definitions may name code; ``modules`` are installed modules that they may
-    name as well, ``package.module`` or ``package.*``. ``model`` is for agents that name none,
-    ``models`` is what ``/v1/models`` lists. ``gateway_key`` opens the gateway, whose address is
-    asked of the coordinator where ``gateway_url`` is empty. ``replica`` tells processes that
-    serve the same application apart in their figures. ``webhook_hosts`` are hosts that webhooks
-    may reach beside the public internet's; the coordinator must be told of the same.
+    folders in which definitions may name code, of which ``not_code`` are no part wherever they
+    lie; ``modules`` are installed modules that they may name as well, ``package.module`` or
+    ``package.*``. ``model`` is for agents that name none, ``models`` is what ``/v1/models``
+    lists. ``gateway_key`` opens the gateway, whose address is asked of the coordinator where
+    ``gateway_url`` is empty. ``replica`` tells processes that serve the same application apart
+    in their figures. ``webhook_hosts`` are hosts that webhooks may reach beside the public
+    internet's; the coordinator must be told of the same. ``upload_tenants`` may upload code: each
+    at most ``code_max`` bundles of ``code_bytes_max`` bytes, ``code_total_bytes_max`` in all.
     """
 
     pepper: bytes = field(repr=False)
     import_paths: tuple[str, ...] = ()
+    not_code: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     frameworks: tuple[str, ...] = FRAMEWORKS
     model: str | None = None
@@ -48,6 +51,11 @@ class ApiSettings:
     body_bytes_max: int = 4 * 1024 * 1024
     diff_bytes_max: int = 1024 * 1024
     keys_max: int = 1_000
+    upload_tenants: tuple[str, ...] = ()
+    code_bytes_max: int = 32 * 1024 * 1024
+    code_max: int = 1_000
+    code_total_bytes_max: int = 1024 * 1024 * 1024
+    upload_timeout_s: float = 120.0
     webhook_hosts: tuple[str, ...] = ()
     webhooks_max: int = 20
     streams_per_key_max: int = 1_000
@@ -73,6 +81,10 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("body_bytes_max", 1_024, 6 * 1024 * 1024),
     ("diff_bytes_max", 1_024, 64 * 1024 * 1024),
     ("keys_max", 1, 1_000),
+    ("code_bytes_max", 1_024, 64 * 1024 * 1024),
+    ("code_max", 1, 1_000),
+    ("code_total_bytes_max", 1_024, 1024**4),
+    ("upload_timeout_s", 0.01, 3_600),
     ("webhooks_max", 1, 100),
     ("streams_per_key_max", 1, 100_000),
     ("streams_per_tenant_max", 1, 100_000),

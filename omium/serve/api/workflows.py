@@ -13,11 +13,13 @@ from omium.definitions import Workflow, parse_workflow, workflow_from
 from omium.errors import ConfigError, DefinitionError, InputError, NotFound
 from omium.serve.api import schemas as s
 from omium.serve.api.catalogue import Registered, WorkflowIndex
-from omium.serve.api.code import code_problems
-from omium.serve.api.context import api_of, caller_of
+from omium.serve.api.code import code_problems, service_code
+from omium.serve.api.context import Api, Caller, api_of, caller_of
 from omium.serve.api.problems import FieldError, ProblemError, definition_errors
 from omium.serve.api.route import ApiRoute, answer, media_type, needs, read_json
 from omium.serve.api.settings import ApiSettings
+from omium.serve.shipping import unpacked
+from omium.storage.code_bundle import Bundle
 
 router = APIRouter(prefix="/v1/workflows", tags=["workflows"], route_class=ApiRoute)
 
@@ -66,28 +68,33 @@ VersionPath = Annotated[str, Path(description="A version.", examples=["1"])]
     response_model=s.WorkflowVersion,
     responses={
         200: {"model": s.WorkflowVersion, "description": "It was registered before."},
-        409: {},
+        404: {},
+        409: {"model": s.VersionConflict},
         413: {},
         415: {},
     },
     openapi_extra=needs("admin", requestBody=_DEFINITION),
 )
-async def register(request: Request) -> Response:
+async def register(request: Request, code: s.CodeQuery = None) -> Response:
     """Register a version of a workflow.
 
-    A version never changes: the same definition again is answered with 200 and what is there,
-    another one of the same name and version with 409. Send JSON, or the text of a definition
-    as `application/yaml`; mistakes in a text carry their lines. Code may be named that the
-    service allows: functions that modules in its folders themselves define.
+    A version never changes: the same definition and code again are answered with 200 and what is
+    there, others of the same name and version with 409, whose `changes` say what differs. Send
+    JSON, or the text of a definition as `application/yaml`; mistakes in a text carry their lines.
+    Code may be named that the service allows: functions that modules in its folders themselves
+    define. What is in those folders now is the code of this version for ever; or it is what was
+    uploaded, with `?code=sha256:…`.
     """
     api, caller = api_of(request), caller_of(request)
     workflow = await _definition(request)
-    problems = await asyncio.to_thread(_unfit, workflow, api.settings)
-    if problems:
-        first, more = problems[0], len(problems) - 1
-        detail = f"{first.field}: {first.message}" + (f", and {more} more" if more else "")
-        raise ProblemError("definition", detail, errors=problems)
-    found = await api.catalogue.register(caller.client, workflow)
+    async with api.packing:
+        bundle = await _uploaded(api, caller, code)
+        _refuse(await asyncio.to_thread(_unfit, workflow, api.settings, bundle))
+        if bundle is None:
+            bundle = await asyncio.to_thread(service_code, workflow, api.settings)
+        found = await api.catalogue.register(
+            caller.client, workflow, bundle, uploaded=code is not None
+        )
     location = f"/v1/workflows/{workflow.name}/versions/{workflow.version}"
     headers = {"Location": quote(location)} if found.created else None
     return answer(_version(found), 201 if found.created else 200, headers)
@@ -96,18 +103,20 @@ async def register(request: Request) -> Response:
 @router.post(
     "/validate",
     response_model=s.Validation,
-    responses={413: {}, 415: {}},
+    responses={404: {}, 413: {}, 415: {}},
     openapi_extra=needs("read", requestBody=_ANYTHING),
 )
-async def validate(request: Request) -> Response:
+async def validate(request: Request, code: s.CodeQuery = None) -> Response:
     """Say what is wrong with a definition, and store nothing."""
-    api = api_of(request)
+    api, caller = api_of(request), caller_of(request)
     try:
         workflow = await _definition(request)
     except DefinitionError as error:
         problems = definition_errors(error)
     else:
-        problems = await asyncio.to_thread(_unfit, workflow, api.settings)
+        async with api.packing:
+            bundle = await _uploaded(api, caller, code)
+            problems = await asyncio.to_thread(_unfit, workflow, api.settings, bundle)
     told = [problem.model_dump(exclude_none=True) for problem in problems]
     return answer({"valid": not problems, "problems": told})
 
@@ -196,14 +205,36 @@ async def _apart(work: Callable[[], _T]) -> _T:
     return await asyncio.to_thread(work)
 
 
-def _unfit(workflow: Workflow, settings: ApiSettings) -> list[FieldError]:
-    """Why a valid workflow cannot run here."""
-    found = code_problems(workflow, settings.import_paths, settings.modules)
+async def _uploaded(api: Api, caller: Caller, code: str | None) -> Bundle | None:
+    """The code that the caller has uploaded under that name, if any is named. Raises ``NotFound``,
+    and a ``forbidden`` problem."""
+    if code is None:
+        return None
+    api.bundles.check_allowed(caller.tenant)
+    there = (await api.bundles.get(caller.client, code)).code
+    return Bundle(data=await caller.client.code(there), files=there.files, folders=())
+
+
+def _unfit(workflow: Workflow, settings: ApiSettings, code: Bundle | None) -> list[FieldError]:
+    """Why a valid workflow cannot run here, on the service's code or on ``code``."""
+    if code is None:
+        found = code_problems(workflow, settings.import_paths, settings.modules)
+    else:
+        with unpacked(code.data) as folders:
+            found = code_problems(workflow, folders, settings.modules, uploaded=True)
     try:
         check_workflow(workflow, settings, None)
     except (ConfigError, InputError) as error:
         found.append(FieldError(field="", message=str(error)))
     return found
+
+
+def _refuse(problems: list[FieldError]) -> None:
+    """Raise a ``definition`` problem, where there are any."""
+    if problems:
+        first, more = problems[0], len(problems) - 1
+        detail = f"{first.field}: {first.message}" + (f", and {more} more" if more else "")
+        raise ProblemError("definition", detail, errors=problems)
 
 
 def check_workflow(workflow: Workflow, settings: ApiSettings, model: str | None) -> None:
@@ -223,10 +254,19 @@ def _version(found: Registered) -> dict[str, Any]:
         "name": found.workflow.name,
         "version": found.workflow.version,
         "digest": found.digest,
+        "code": _code(found),
         "registered_ms": found.registered_ms,
         "definition": found.workflow.to_data(),
         "versions": [],
     }
+
+
+def _code(found: Registered) -> dict[str, Any] | None:
+    code = found.code
+    if code is None:
+        return None
+    told = {"digest": code.blob.digest, "bytes": code.blob.size, "files": code.files}
+    return {**told, "uploaded": found.uploaded}
 
 
 def _info(index: WorkflowIndex) -> dict[str, Any]:

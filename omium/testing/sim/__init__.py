@@ -11,7 +11,8 @@ socket or file; all chance comes from the seed.
     nemesis | registers, workers           what goes wrong; clients, and what they must have seen
     group, node                            members that come and go; one member in its process
     laws | log_store | caller              what must hold; its disk; a client's way to the group
-    service, executions                    what the members agree on
+    attempts, flows                        what a worker appends, of which workflows
+    service, executions | handed, voted    what the members agree on; what journals must tell
     disk, network, world
 
 What drives a member is ``omium.consensus.Member``, as in the runtime.

@@ -52,6 +52,10 @@ class Caller:
         self._then = then
         self._send()
 
+    def forget(self) -> None:
+        """Its process came to an end. What it has asked for may be done all the same."""
+        self._request = self._then = None
+
     def _send(self) -> None:
         if self._request is None:
             return

@@ -7,10 +7,13 @@ by themselves, as somebody who trusts no state machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from omium.actors.messages import Offer
+from omium.actors.receiving import offer_of
 from omium.execution.commands import decode_command
 from omium.execution.events import (
     AgentCompleted,
@@ -20,6 +23,9 @@ from omium.execution.events import (
     Completed,
     Created,
     Entry,
+    Event,
+    HandoffDecided,
+    HandoffRejected,
     Paused,
     Resumed,
     Signalled,
@@ -27,10 +33,15 @@ from omium.execution.events import (
     StepStarted,
 )
 from omium.execution.fold import create, evolve
+from omium.execution.handoffs import not_taken, run_again, to_accept
 from omium.execution.machine import check
+from omium.execution.records import Payload
+from omium.execution.routing import due, seen
 from omium.execution.state import ExecutionState
+from omium.testing.sim.handed import HandoffLaw
 from omium.testing.sim.service import Service
-from omium.types import ExecutionId
+from omium.testing.sim.voted import VoteLaw
+from omium.types import AgentName, ExecutionId
 
 WRITTEN = "written"
 
@@ -43,20 +54,28 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One agent, as whoever supervises sees it."""
+    """One agent, as whoever supervises sees it; ``offers`` are what it has to judge, and
+    ``outputs`` what it is given."""
 
-    name: str
+    name: AgentName
     status: str
     epoch: int
-    upstream: tuple[str, ...]
+    upstream: tuple[AgentName, ...]
+    offers: tuple[Offer, ...]
+    outputs: dict[AgentName, Payload]
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One execution, as whoever supervises sees it; ``status`` is empty where there is none."""
+    """One execution, as whoever supervises sees it; ``status`` is empty where there is none.
+
+    ``due`` is what follows by itself; ``undecided`` lets rejected handoffs be tried again.
+    """
 
     status: str = ""
     epoch: int = 0
     agents: tuple[AgentView, ...] = ()
+    due: tuple[Event, ...] = ()
+    undecided: tuple[HandoffDecided, ...] = ()
 
 
 class _Saved(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -122,11 +141,34 @@ class Executions(Service):
             return _encode(View())
         agents = tuple(
             AgentView(
-                name=agent.name, status=agent.status, epoch=agent.epoch, upstream=agent.upstream
+                name=agent.name,
+                status=agent.status,
+                epoch=agent.epoch,
+                upstream=agent.upstream,
+                offers=tuple(offer_of(agent, handoff) for handoff in to_accept(state, agent)),
+                outputs=seen(state, agent.name),
             )
             for agent in state.agents.values()
         )
-        return _encode(View(status=state.status, epoch=state.epoch, agents=agents))
+        undecided = tuple(
+            HandoffDecided(
+                agent=handoff.to,
+                handoff=handoff.name,
+                decision="retry",
+                agents=run_again(state, handoff),
+                by="somebody",
+            )
+            for handoff in not_taken(state)
+        )
+        return _encode(
+            View(
+                status=state.status,
+                epoch=state.epoch,
+                agents=agents,
+                due=due(state),
+                undecided=undecided,
+            )
+        )
 
     def save_state(self) -> bytes:
         return _encode(_Saved(journals=self.journals, requests=self._requests))
@@ -139,16 +181,19 @@ class Executions(Service):
                 self._evolve(entry)
 
 
-def audit(journals: Mapping[ExecutionId, Sequence[Entry]]) -> None:
-    """What every journal promises, told from its entries alone. Raises AssertionError.
+def audit(journals: Mapping[ExecutionId, Sequence[Entry]]) -> Counter[str]:
+    """What every journal promises, told from its entries alone, and what ``VoteLaw`` counted.
+    Raises AssertionError.
 
     One owner: who writes under an epoch holds the latest lease of that agent, and every lease
-    has a new epoch. Once: an agent and a step are completed once, an attempt starts a step once,
-    an execution is created and completed once, a signal is sent once; an attempt's appends are in
-    order.
+    has a new epoch. Once: an agent is completed once in a round and a step once, an attempt starts
+    a step once, an execution is created and completed once, a signal is sent once; an attempt's
+    appends are in order. What ``HandoffLaw`` says of handoffs, and ``VoteLaw`` of votes.
     """
+    counts: Counter[str] = Counter()
     for name, journal in journals.items():
-        _Auditor(name).audit(journal)
+        counts += _Auditor(name).audit(journal)
+    return counts
 
 
 class _Auditor:
@@ -158,17 +203,26 @@ class _Auditor:
         self._epoch = 0
         self._sequences: dict[int, int] = {}
         self._once: set[tuple[str, ...]] = set()
+        self._rounds: Counter[str] = Counter()
+        self._handoffs = HandoffLaw()
+        self._votes = VoteLaw()
+        self._written = (0, 0)
 
-    def audit(self, journal: Sequence[Entry]) -> None:
+    def audit(self, journal: Sequence[Entry]) -> Counter[str]:
         for place, entry in enumerate(journal, start=1):
             where = f"{self._name}@{place}"
             assert entry.index == place, f"{where} has the index {entry.index}"
             self._owner(where, entry)
             self._counts(where, entry)
+            self._handoffs.note(where, entry)
+            self._votes.note(where, entry)
+        return self._votes.counts
 
     def _owner(self, where: str, entry: Entry) -> None:
         event = entry.event
-        if entry.epoch:
+        # Who rejects owns the agent for the rest of that append, whatever it rejects first.
+        append, self._written = self._written, (entry.epoch, entry.sequence)
+        if entry.epoch and self._written != append:
             agent = getattr(event, "agent", None)
             owner = self._owners.get(agent or "", 0)
             assert owner == entry.epoch, (
@@ -186,8 +240,11 @@ class _Auditor:
         elif isinstance(event, AttemptEnded):
             if self._owners.get(event.agent) == event.epoch:
                 self._owners[event.agent] = 0
-        elif isinstance(event, AgentCompleted):
+        elif isinstance(event, AgentCompleted | HandoffRejected):
             self._owners[event.agent] = 0
+        elif isinstance(event, HandoffDecided):
+            self._owners |= dict.fromkeys(event.agents, 0)
+            self._rounds.update(event.agents)
         elif isinstance(event, Paused | Resumed):
             self._owners.clear()
 
@@ -197,7 +254,7 @@ class _Auditor:
             case Created() | Completed():
                 what: tuple[str, ...] = (type(event).__name__,)
             case AgentCompleted(agent=agent):
-                what = ("agent", agent)
+                what = ("agent", agent, str(self._rounds[agent]))
             case StepStarted(agent=agent, step=step):
                 what = ("start", agent, step, str(entry.epoch))
             case StepCompleted(agent=agent, step=step):

@@ -15,7 +15,7 @@ from omium.testing.sim.network import Network, NetworkFaults
 from omium.testing.sim.node import Node
 from omium.testing.sim.world import World
 
-PACE_US_MIN, PACE_US_MAX = 10_000, 150_000
+PACE_US_MIN = 10_000
 DOWN_US_MAX = 300_000
 PAUSE_US_MAX = 450_000
 JUMP_US_MAX = 3_600_000_000
@@ -25,15 +25,17 @@ QUIET = NetworkFaults()
 
 
 class Nemesis:
-    """See the module's docstring. ``counts`` are of what was done."""
+    """See the module's docstring. ``counts`` are of what was done; ``pace_us_max`` is the longest
+    time between two faults."""
 
-    def __init__(self, world: World, network: Network, group: Group) -> None:
+    def __init__(self, world: World, network: Network, group: Group, *, pace_us_max: int) -> None:
         self.counts: Counter[str] = Counter()
         self._world = world
         self._network = network
         self._group = group
         self._random = world.random("nemesis")
         self._ended = False
+        self._pace_us_max = pace_us_max
         self._next()
 
     def end(self) -> None:
@@ -47,7 +49,7 @@ class Nemesis:
             node.process.resume()
 
     def _next(self) -> None:
-        delay_us = self._random.randint(PACE_US_MIN, PACE_US_MAX)
+        delay_us = self._random.randint(PACE_US_MIN, self._pace_us_max)
         self._world.after(delay_us, "nemesis", self._strike)
 
     def _strike(self) -> None:

@@ -24,7 +24,10 @@ from omium.testing.sim.registers import RegisterClients, Registers
 from omium.testing.sim.workers import ExecutionClients
 from omium.testing.sim.world import World
 
-CHAOS_US = 1_800_000
+CHAOS_US = {"registers": 1_800_000, "executions": 3_600_000}
+"""How long it all goes wrong: an execution takes many requests, one after the other."""
+PACE_US_MAX = {"registers": 150_000, "executions": 300_000}
+"""The longest time between two faults."""
 CALM_US = 30_000_000
 MANAGE_US = 100_000
 CLIENTS = 4
@@ -52,7 +55,8 @@ class Report:
 
     ``answered`` counts the requests of clients, ``committed`` the entries of the log, ``terms``
     those that had a leader; ``faults`` what went wrong, by name; ``simulated_us`` is how long
-    the run took by its own clock.
+    the run took by its own clock. ``handoffs`` counts what became of them and of the votes about
+    them (see ``VoteLaw``), and ``asked_again``, validators whose vote had not been written.
     """
 
     seed: int
@@ -65,6 +69,7 @@ class Report:
     committed: int
     terms: int
     faults: Counter[str]
+    handoffs: Counter[str]
 
 
 def simulate(seed: int, *, watch: Callable[[int, str], None] | None = None) -> Report:
@@ -108,16 +113,18 @@ class _Run:
             if self._service == "executions"
             else RegisterClients(world, self._callers)
         )
-        self._nemesis = Nemesis(world, self._network, self.group)
+        self._nemesis = Nemesis(
+            world, self._network, self.group, pace_us_max=PACE_US_MAX[self._service]
+        )
         self._manage()
 
     def run(self) -> Report:
         world = self.world
-        world.run(until_us=CHAOS_US)
+        world.run(until_us=CHAOS_US[self._service])
         self._nemesis.end()
         self._clients.end()
         self._settle()
-        self._judge()
+        handoffs = self._judge()
         return Report(
             seed=world.seed,
             service=self._service,
@@ -129,6 +136,7 @@ class _Run:
             committed=len(self.group.laws.committed),
             terms=len(self.group.laws.leaders),
             faults=self._nemesis.counts,
+            handoffs=handoffs,
         )
 
     def _manage(self) -> None:
@@ -137,7 +145,8 @@ class _Run:
 
     def _settle(self) -> None:
         world = self.world
-        while world.now_us < CHAOS_US + CALM_US:
+        until_us = world.now_us + CALM_US
+        while world.now_us < until_us:
             for node in self.group.nodes.values():
                 self.group.restart(node)
             world.run(until_us=world.now_us + MANAGE_US)
@@ -154,7 +163,7 @@ class _Run:
             for one in self.group.ids()
         )
 
-    def _judge(self) -> None:
+    def _judge(self) -> Counter[str]:
         leader = self.group.leader
         assert leader is not None, "nobody leads"
         log = leader.raft.log
@@ -166,7 +175,8 @@ class _Run:
         if isinstance(self._clients, RegisterClients):
             self._clients.check()
         elif isinstance(leader.service, Executions):
-            self._clients.check(leader.service.journals)
+            return self._clients.check(leader.service.journals)
+        return Counter()
 
 
 def _options(chance: Random) -> Options:

@@ -20,3 +20,19 @@ def streaming(inputs: dict[str, Any]) -> Crew:
         for word in ("one", "two", "three")
     ]
     return Crew(agents=[agent], tasks=tasks)
+
+
+def parallel() -> Crew:
+    agent = Agent(role="clerk", goal="answer", backstory="patient", llm=LLM(model="gpt-4o-mini"))
+    tasks = [
+        Task(
+            name=side,
+            description=f"Which {side}?",
+            expected_output="a word",
+            agent=agent,
+            # CrewAI wants the last one to wait for the others.
+            async_execution=side != "joined",
+        )
+        for side in ("left", "right", "joined")
+    ]
+    return Crew(agents=[agent], tasks=tasks)

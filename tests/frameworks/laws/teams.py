@@ -64,3 +64,19 @@ def with_refuse(inputs: dict[str, Any]) -> AssistantAgent:
 
 def with_inquire(inputs: dict[str, Any]) -> AssistantAgent:
     return _with_tool("inquire", inputs)
+
+
+def with_book_in_team(inputs: dict[str, Any]) -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([_with_tool("book", inputs)], max_turns=1)
+
+
+def with_pay_in_team(inputs: dict[str, Any]) -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([_with_tool("pay", inputs)], max_turns=1)
+
+
+def with_refuse_in_team(inputs: dict[str, Any]) -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([_with_tool("refuse", inputs)], max_turns=1)
+
+
+def with_inquire_in_team(inputs: dict[str, Any]) -> RoundRobinGroupChat:
+    return RoundRobinGroupChat([_with_tool("inquire", inputs)], max_turns=1)

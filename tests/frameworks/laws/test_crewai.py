@@ -38,4 +38,5 @@ class TestCrewAI(AdapterLaws, CancelledInATool):
             loop=crew("Again?", "Again?", "Again?"),
             tool=lambda name: crew("Use {ledger}.", tools=[name]),
             streaming={"entrypoint": "tests.frameworks.laws.crews:streaming"},
+            parallel={"entrypoint": "tests.frameworks.laws.crews:parallel"},
         )

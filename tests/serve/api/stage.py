@@ -93,17 +93,20 @@ async def served(
     *,
     settings: dict[str, Any] | None = None,
     webhooks: WebhookSettings | None = None,
+    **runtime: Any,
 ) -> AsyncIterator[Served]:
-    """The API on a free port. ``settings`` are those that differ. Webhooks may reach this
-    machine."""
+    """The API on a free port. ``settings`` are those that differ, ``runtime`` those of the stage
+    behind it. Webhooks may reach this machine."""
     webhooks = webhooks or WebhookSettings(hosts=(HOST,))
-    async with stage(directory, rules, webhooks=webhooks) as behind:
+    async with stage(directory, rules, webhooks=webhooks, **runtime) as behind:
         options: dict[str, Any] = {
             "pepper": PEPPER,
-            "import_paths": (str(ROOT),),
+            # As if installed: else each version that is registered takes all of the checkout.
+            "modules": ("tests.*",),
             "gateway_url": behind.runtime.gateway_url,
             "gateway_key": behind.runtime.api_key,
             "key_cache_s": 0.0,
+            "upload_tenants": ("default",),
             "webhook_hosts": (HOST,),
             **(settings or {}),
         }

@@ -97,6 +97,23 @@ async def test_a_decision_about_an_unknown_call(tmp_path: Path) -> None:
             assert result.json()["output"] == {"heard": [5]}
 
 
+async def test_votes_about_a_handoff_are_shown(tmp_path: Path) -> None:
+    validator = "tests.actors.validating:even"
+    async with served(tmp_path) as s:
+        await s.register(
+            {"name": "a", "framework": "python", "entrypoint": "tests.actors.handing:give"},
+            {"name": "b", "framework": "python", "entrypoint": "tests.actors.handing:give"},
+            handoffs=[{"from": "a", "to": "b", "validators": [validator]}],
+        )
+        execution = await s.run(inputs={"values": [{"rate": 3}]})
+        await s.stage.until(execution, "execution.paused")
+        (handoff,) = (await s.http.get(f"/v1/executions/{execution}")).json()["handoffs"]
+    why = "an even number was asked for"
+    assert handoff["votes"] == [{"validator": validator, "ballot": "against", "reason": why}]
+    (reason,) = handoff["reasons"]
+    assert (reason["code"], reason["validator"], reason["message"]) == ("vote", validator, why)
+
+
 async def test_a_question_is_shown_and_answered(tmp_path: Path) -> None:
     async with served(tmp_path) as s:
         await s.register(

@@ -6,7 +6,9 @@ parameter that nobody has thought of fails.
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ from omium.serve.api.route import NO_SCOPE, SCOPE_FIELD
 from tests.serve.api.stage import PEPPER, Served, served, submission
 
 LARGE = "x" * 40_000
+ZIP = {"content-type": "application/zip"}
+
+
+def archive(**files: str) -> bytes:
+    """A ZIP archive of modules in folder 0."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, text in files.items():
+            made.writestr(f"0/{name}.py", text)
+    return buffer.getvalue()
+
+
+CODE = archive(mine="def act(context): ...\n")
+SECRET = ("execution_id", "sha256", "key_id", "webhook_id", "delivery_id", "code_sha256")
 
 
 def document() -> dict[str, Any]:
@@ -40,6 +56,7 @@ def operations() -> list[Any]:
 
 
 DOCUMENT = document()
+PROBLEM = DOCUMENT["components"]["schemas"]["Problem"]
 OPERATIONS = operations()
 
 
@@ -68,6 +85,7 @@ async def things(s: Served) -> dict[str, str]:
     made = await s.http.post("/v1/keys", json={"name": "mine", "scopes": ["read"]})
     hook = (await s.http.post("/v1/webhooks", json={"url": "http://127.0.0.1:1/"})).json()["id"]
     sent = (await s.http.post(f"/v1/webhooks/{hook}/test")).json()
+    code = await s.http.post("/v1/code", content=CODE, headers=ZIP)
     return {
         "execution_id": execution,
         "name": "tested",
@@ -78,6 +96,7 @@ async def things(s: Served) -> dict[str, str]:
         "key_id": made.json()["id"],
         "webhook_id": hook,
         "delivery_id": sent["id"],
+        "code_sha256": code.json()["digest"].removeprefix("sha256:"),
     }
 
 
@@ -100,7 +119,7 @@ async def test_another_tenant_sees_nothing(tmp_path: Path) -> None:
                 if "{" in path or (method == "POST" and path in BODIES):
                     assert answer.status_code == 404, f"{method} {url}: {answer.text}"
                     assert answer.json()["type"] == "urn:omium:problem:not_found"
-                for name in ("execution_id", "sha256", "key_id", "webhook_id", "delivery_id"):
+                for name in SECRET:
                     shown = answer.text.replace(url, "")
                     if answer.status_code < 400:
                         assert mine[name] not in shown, f"{method} {url} tells of {name}"
@@ -161,7 +180,9 @@ def test_an_operation_is_documented(method: str, path: str, operation: dict[str,
         if int(status) >= 400:
             (media_type,) = answer["content"]
             assert media_type == "application/problem+json"
-            assert answer["content"][media_type]["schema"]["$ref"].endswith("/Problem")
+            name = answer["content"][media_type]["schema"]["$ref"].rpartition("/")[2]
+            schema = DOCUMENT["components"]["schemas"][name]
+            assert set(schema["properties"]) >= set(PROBLEM["properties"])
     for parameter in operation.get("parameters", ()):
         assert parameter["description"], parameter["name"]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")

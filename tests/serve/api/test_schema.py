@@ -20,7 +20,7 @@ async def schemathesis(s: Served, directory: Path, *options: str) -> tuple[int, 
     mine = await things(s)
     config = directory / "schemathesis.toml"
     # Not what is validated by its form: what it is tried with must stay what it is.
-    given = ("execution_id", "name", "version", "sha256")
+    given = ("execution_id", "name", "version", "sha256", "code_sha256")
     named = [f'"path.{name}" = "{mine[name]}"' for name in given]
     parameters = "\n".join(["[parameters]", *named])
     config.write_text(f"{CONFIG.read_text(encoding='utf-8')}\n{parameters}\n", encoding="utf-8")

@@ -47,6 +47,25 @@ def test_every_fault_happens(reports: list[Report]) -> None:
     assert set(happened) == {fault.__name__ for fault in FAULTS}
 
 
+def test_handoffs_come_to_whatever_they_may(reports: list[Report]) -> None:
+    came = sum((report.handoffs for report in reports), Counter[str]())
+    votes = {"for", "against", "gone_on", "asked_again"}
+    assert set(came) >= votes | {"accepted", "outvoted", "unfit", "retry"}
+    assert came["answer"] + came["approve"] + came["fail"] > 2
+    assert came["for"] > came["against"] > 5
+    assert came["accepted"] > came["outvoted"] > 3
+
+
+def test_workers_die_and_others_come(reports: list[Report]) -> None:
+    def labels(seed: int) -> list[str]:
+        told: list[str] = []
+        simulate(seed, watch=lambda _, label: told.append(label))
+        return told
+
+    seeds = [report.seed for report in reports if report.service == "executions"]
+    assert any("a worker comes back" in labels(seed) for seed in seeds)
+
+
 def test_the_same_seed_is_the_same_run(reports: list[Report]) -> None:
     assert simulate(3) == reports[3]
     assert len({report.trace_hash for report in reports}) == len(reports)

@@ -6,28 +6,38 @@ Decides which folders are packed. How is the business of ``storage.code_bundle``
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from omium.config import Settings
-from omium.definitions import Workflow
+from omium.definitions import Workflow, handoffs_of
 from omium.errors import InputError
 from omium.frameworks.sources import defines, folder_of, source_of
 from omium.storage.code_bundle import Bundle, changes_between, pack, unpack
 
 
+def not_code(settings: Settings) -> tuple[Path, ...]:
+    """Folders of Omium's own, which are no part of anybody's code wherever they lie."""
+    return (settings.data_dir, settings.models_dir)
+
+
 def functions_of(workflow: Workflow) -> tuple[str, ...]:
     """Every function that a workflow names, as ``package.module:function``."""
     named = [agent.entrypoint for agent in workflow.agents if agent.entrypoint is not None]
-    return tuple(dict.fromkeys((*named, *(tool.function for tool in workflow.tools))))
+    named += [tool.function for tool in workflow.tools]
+    named += [name for one in handoffs_of(workflow) for name in one.functions]
+    return tuple(dict.fromkeys(named))
 
 
-def code_of(workflow: Workflow, import_paths: Sequence[str], settings: Settings) -> Bundle | None:
+def code_of(
+    workflow: Workflow, import_paths: Sequence[str], *, leave_out: Collection[Path] = ()
+) -> Bundle | None:
     """The code of a workflow, or None where it names none that lies in ``import_paths``.
 
-    The whole folder in which a module is found is taken, since modules import one another.
-    Installed packages belong to the environment and are not taken. Raises ``InputError`` for a
-    folder that is too large.
+    The whole folder in which a module is found is taken, since modules import one another, but
+    for ``leave_out``. Installed packages belong to the environment and are not taken. Raises
+    ``InputError`` for a folder that is too large.
     """
     folders: dict[Path, None] = {}
     for function in functions_of(workflow):
@@ -38,7 +48,7 @@ def code_of(workflow: Workflow, import_paths: Sequence[str], settings: Settings)
         return None
     # In the order of look-up, or the copy would find other modules than the original.
     ordered = [Path(path) for path in import_paths if Path(path) in folders]
-    return pack(ordered, leave_out=(settings.data_dir, settings.models_dir))
+    return pack(ordered, leave_out=leave_out)
 
 
 def check_new_code(workflow: Workflow, new: Bundle, old: bytes | None) -> str:
@@ -48,13 +58,24 @@ def check_new_code(workflow: Workflow, new: Bundle, old: bytes | None) -> str:
     Raises ``InputError`` naming what is missing and what has changed.
     """
     differs = "it was not pinned before" if old is None else str(changes_between(old, new.data))
-    with tempfile.TemporaryDirectory(prefix="omium-code-") as directory:
-        paths = unpack(new.data, Path(directory) / "new")
-        was = unpack(old, Path(directory) / "old") if old is not None else ()
+    with unpacked(new.data) as paths, unpacked(old) as was:
         missing = list(_missing(functions_of(workflow), paths, was))
     if missing:
         raise InputError(f"the new code does not fit: {'; '.join(missing)} ({differs})")
     return differs
+
+
+@contextmanager
+def unpacked(bundle: bytes | None) -> Iterator[tuple[str, ...]]:
+    """The folders of a bundle, to be read and gone with the block; none for no bundle.
+
+    Raises ``CorruptBlob`` and ``StorageUnwritable``.
+    """
+    if bundle is None:
+        yield ()
+        return
+    with tempfile.TemporaryDirectory(prefix="omium-code-") as directory:
+        yield unpack(bundle, Path(directory) / "code")
 
 
 def _missing(functions: Sequence[str], paths: Sequence[str], was: Sequence[str]) -> Iterator[str]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from omium.config import Settings
 from omium.definitions import Workflow, workflow_from
 from omium.errors import InputError
-from omium.runtime.shipping import check_new_code, code_of
+from omium.serve.shipping import check_new_code, code_of
 from omium.storage.code_bundle import pack
 
 
@@ -37,20 +36,29 @@ MINE = "def act(context): ...\ndef tool(): ...\n"
 
 
 def test_the_folders_that_have_the_modules_are_taken(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "one" / "data", models_dir=tmp_path / "models")
     one, two = folder(tmp_path / "one", mine=MINE), folder(tmp_path / "two", other=MINE)
     (one / "data").mkdir()
     (one / "data" / "replica").write_text("grows")
-    paths = (str(one), str(two))
-    bundle = code_of(workflow(), paths, settings)
+    paths, out = (str(one), str(two)), (one / "data",)
+    bundle = code_of(workflow(), paths, leave_out=out)
     assert bundle is not None
     assert (bundle.folders, bundle.files) == ((str(one),), 1)
     # In the order of look-up, whichever is named first.
-    both = code_of(workflow("other:act"), paths, settings)
+    both = code_of(workflow("other:act"), paths, leave_out=out)
     assert both is not None
     assert both.folders == paths
     # What is installed belongs to the environment.
-    assert code_of(workflow("json:loads", "os.path:join"), paths, settings) is None
+    assert code_of(workflow("json:loads", "os.path:join"), paths, leave_out=out) is None
+
+
+def test_who_votes_about_a_handoff_is_taken_along(tmp_path: Path) -> None:
+    one, two = folder(tmp_path / "one", mine=MINE), folder(tmp_path / "two", votes=MINE)
+    agents = [{"name": n, "framework": "python", "entrypoint": "mine:act"} for n in "ab"]
+    handoffs = [{"from": "a", "to": "b", "validators": ["votes:tool"]}]
+    voted = workflow_from({"name": "w", "version": "1", "agents": agents, "handoffs": handoffs})
+    bundle = code_of(voted, (str(one), str(two)))
+    assert bundle is not None
+    assert bundle.folders == (str(one), str(two))
 
 
 def test_code_that_lacks_a_function_is_refused_with_what_changed(tmp_path: Path) -> None:

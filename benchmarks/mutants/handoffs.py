@@ -1,0 +1,131 @@
+"""The planted bugs in the protocol of handoffs: offers, verdicts, votes.
+
+Owns mutants of ``omium.execution.handoffs``; those of the rest of the machine are in
+``execution``.
+"""
+
+from __future__ import annotations
+
+from benchmarks.mutants.plant import Mutant
+
+_SESSION = "tests/execution/test_transcripts.py::test_sessions[handoffs]"
+_JUDGES = "tests/execution/test_transcripts.py::test_sessions[judges]"
+_HANDOFFS = "omium.execution.handoffs"
+
+HANDOFFS = (
+    Mutant(
+        name="handoff_of_a_superseded_epoch",
+        says="lets an output be offered under another epoch than that which completed it",
+        module=_HANDOFFS,
+        before="    if event.epoch != state.agents[event.agent].epoch:\n",
+        after="    if False:\n",
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="handoff_accepted_twice",
+        says="takes a second verdict about a handoff that is accepted",
+        module=_HANDOFFS,
+        before='    if handoff.status != "offered":\n        return None, f"handoff',
+        after='    if handoff.status == "rejected":\n        return None, f"handoff',
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="handoff_delivered_again_under_a_new_name",
+        says="offers an output once more, under another name, when its receiver is lost",
+        module=_HANDOFFS,
+        before='    return f"{source}#{state.agents[source].round}>{to}"\n',
+        after=(
+            "    tries = state.agents[to].attempts\n"
+            '    return f"{source}#{state.agents[source].round}.{tries}>{to}"\n'
+        ),
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="handoff_offered_twice",
+        says="offers what is offered already",
+        module=_HANDOFFS,
+        before="    if standing(state, event.agent, event.to) is not None:\n",
+        after="    if False:\n",
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="work_before_it_is_accepted",
+        says="lets an attempt work on what it has not accepted",
+        module=_HANDOFFS,
+        before="    waiting = to_accept(state, agent) if agent.checked else []\n",
+        after="    waiting: list[HandoffState] = []\n",
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="validator_votes_twice",
+        says="takes a second vote of a validator about the same handoff",
+        module=_HANDOFFS,
+        before="    if any(vote.validator == event.validator for vote in handoff.votes):\n",
+        after="    if False:\n",
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="accepted_by_too_few",
+        says="accepts a handoff before all have voted about it",
+        module=_HANDOFFS,
+        before="    return len(handoff.votes) == len(one.validators)\n",
+        after="    return True\n",
+        caught_by=(_SESSION,),
+    ),
+    Mutant(
+        name="vote_that_no_judge_gave",
+        says="takes another vote of an agent than the one that it handed over",
+        module=_HANDOFFS,
+        before="    if _judged(state, handoff, AgentName(event.validator)) != vote:\n",
+        after="    if False:\n",
+        caught_by=(_JUDGES,),
+    ),
+    Mutant(
+        name="leased_before_it_is_judged",
+        says="leases a receiver before the votes of its judges are on record",
+        module=_HANDOFFS,
+        before='            if handoff.status == "offered" and _left_to_vote(state, handoff):\n',
+        after="            if False:\n",
+        caught_by=(_JUDGES,),
+    ),
+    Mutant(
+        name="vote_of_an_attempt_before_forgotten",
+        says="tells an attempt of no votes that others before it have had written",
+        module="omium.actors.receiving",
+        before="        votes=handoff.votes,\n",
+        after="",
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="last_vote_alone_kept",
+        says="forgets the votes about a handoff when there is another one",
+        module=_HANDOFFS,
+        before="    handoff.votes = (*handoff.votes, vote)\n",
+        after="    handoff.votes = (vote,)\n",
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="votes_about_another_value",
+        says="counts the votes about what was rejected for what a person gives in answer",
+        module=_HANDOFFS,
+        before="            handoff.votes = ()\n",
+        after="",
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="one_vote_too_few_is_enough",
+        says="takes what one validator less is for than has to be",
+        module=_HANDOFFS,
+        before='vote.ballot == "for" for vote in votes) >= votes_min:\n',
+        after='vote.ballot == "for" for vote in votes) >= votes_min - 1:\n',
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="one_rejection_at_a_time",
+        says="refuses an attempt that rejects two of its handoffs, for ever",
+        module="omium.execution.machine",
+        before="        if claims & (settled | rejecting) or rejects & settled:\n",
+        after="        if (claims | rejects) & (settled | rejecting):\n",
+        caught_by=("sim",),
+    ),
+)

@@ -1,0 +1,131 @@
+"""The law of votes, told from the entries of a journal alone.
+
+Whoever is to vote about a handoff does so once, before the verdict; and a verdict by votes is what
+all the votes on record come to. What a person gives in answer is voted about anew. Who has voted
+before an attempt began is not asked by it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from omium.execution.events import (
+    Created,
+    Entry,
+    HandoffAccepted,
+    HandoffDecided,
+    HandoffOffered,
+    HandoffRejected,
+    HandoffVoted,
+)
+from omium.execution.records import PlannedHandoff
+from omium.types import ExecutionId
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A validator is asked about a handoff, by the attempt whose lease is at index ``leased``."""
+
+    execution: ExecutionId
+    handoff: str
+    validator: str
+    leased: int
+
+
+class VoteLaw:
+    """Sees the entries of one journal, in order. ``note`` raises AssertionError.
+
+    ``counts`` are of the votes ``for`` and ``against``, of those with which an attempt went on
+    where another one had come to (``gone_on``), of what was ``accepted``, ``outvoted`` or found
+    ``unfit``, and of what was decided then: ``retry``, which needs no person, and the others.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._planned: dict[tuple[str, str], PlannedHandoff] = {}
+        self._rules: dict[str, PlannedHandoff] = {}
+        # Of each handoff that may be voted about, the votes: why, where it was against.
+        self._votes: dict[str, dict[str, str | None]] = {}
+        self._epochs: dict[str, int] = {}
+
+    def note(self, where: str, entry: Entry) -> None:
+        """Judge one more entry, which is at ``where``."""
+        event = entry.event
+        match event:
+            case Created():
+                self._planned = {
+                    (one.source, agent.name): one for agent in event.plan for one in agent.checked
+                }
+            case HandoffOffered():
+                self._rules[event.handoff] = self._planned[event.agent, event.to]
+                self._votes[event.handoff] = {}
+            case HandoffVoted():
+                self._voted(where, entry.epoch, event)
+            case HandoffAccepted() | HandoffRejected():
+                self._judged(where, event)
+            case HandoffDecided():
+                self.counts[event.decision] += 1
+                if event.decision == "answer":
+                    self._votes[event.handoff] = {}
+            case _:
+                pass
+
+    def _voted(self, where: str, epoch: int, event: HandoffVoted) -> None:
+        name, validator = event.handoff, event.validator
+        assert epoch, f"{where}: nobody who owns {event.agent} asks {validator}"
+        assert name in self._votes, f"{where}: {validator} votes about {name} after the verdict"
+        assert validator in self._rules[name].validators, f"{where}: {validator} has no vote"
+        assert validator not in self._votes[name], f"{where}: {validator} votes twice about {name}"
+        self._votes[name][validator] = None if event.ballot == "for" else event.reason
+        self.counts[event.ballot] += 1
+        self.counts["gone_on"] += self._epochs.setdefault(name, epoch) != epoch
+        self._epochs[name] = epoch
+
+    def _judged(self, where: str, event: HandoffAccepted | HandoffRejected) -> None:
+        name = event.handoff
+        rule, votes = self._rules[name], self._votes.pop(name, {})
+        against = [(who, why) for who, why in votes.items() if why is not None]
+        in_favour = len(votes) - len(against)
+        told = (
+            f"{where}: {in_favour} of {len(votes)} votes are for {name}, and {rule.votes_min} "
+            f"of {len(rule.validators)} have to be"
+        )
+        whole = set(votes) == set(rule.validators)
+        if isinstance(event, HandoffAccepted):
+            assert whole and in_favour >= rule.votes_min, f"{told}: it is accepted"
+            self.counts["accepted"] += 1
+        elif any(reason.code == "vote" for reason in event.reasons):
+            assert whole and in_favour < rule.votes_min, f"{told}: it is outvoted"
+            reasons = [(reason.validator, reason.message) for reason in event.reasons]
+            assert reasons == against, f"{where}: {name} is outvoted by {reasons}, not {against}"
+            self.counts["outvoted"] += 1
+        else:
+            self.counts["unfit"] += 1
+
+
+def asked_again(journals: Mapping[ExecutionId, Sequence[Entry]], asked: Iterable[Asked]) -> int:
+    """How often a validator was asked once more about the same, since its vote was not written.
+
+    Raises AssertionError where it was on record when the attempt that asks began.
+    """
+    known: set[tuple[ExecutionId, str, str, int]] = set()
+    again = 0
+    for one in asked:
+        before = [entry.event for entry in journals[one.execution][: one.leased]]
+        votes = answers = 0
+        for event in before:
+            if isinstance(event, HandoffDecided) and event.handoff == one.handoff:
+                answers += 1
+                votes = 0
+            elif isinstance(event, HandoffVoted) and event.handoff == one.handoff:
+                votes += event.validator == one.validator
+        assert not votes, (
+            f"{one.execution}: {one.validator} has voted about {one.handoff} before "
+            f"{one.leased}, and is asked again"
+        )
+        key = (one.execution, one.handoff, one.validator, answers)
+        again += key in known
+        known.add(key)
+    return again

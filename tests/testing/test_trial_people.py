@@ -1,0 +1,106 @@
+"""People in trials and replays: what is asked of them, and what a test or the record says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from omium.errors import AnswerError, ExecutionPaused
+from omium.runtime.located import located
+from omium.testing import Asked, Recording, Said, ScriptedProvider, atry_workflow
+from omium.testing.people import People
+from omium.testing.replay import Replay, replay
+from omium.testing.trial import ScriptedRouter
+from tests.testing.test_trial import workflow
+
+ASKS = workflow(
+    "asks_around",
+    tools=[
+        {
+            "name": "measure",
+            "function": "tests.testing.trial_agents:measure",
+            "idempotent": True,
+            "approval": "required",
+        }
+    ],
+)
+
+
+def says(*, approval: Said, name: Any = "Ada") -> People:
+    def say(asked: Asked) -> Said | None:
+        match asked.kind:
+            case "question":
+                assert (asked.text, asked.schema) == ("Who are you?", {"type": "string"})
+                return Said(answer=name)
+            case "signal":
+                assert asked.name == "go"
+                return Said(answer={"by": "Ann"}, by="ann")
+            case _:
+                assert (asked.tool, asked.arguments) == ("measure", {"text": name})
+                return approval
+
+    return say
+
+
+async def replayed(recorded: Recording, **options: Any) -> Replay:
+    async with ScriptedProvider() as provider:
+        router = partial(ScriptedRouter, provider.base_url)
+        return await replay(recorded, located(ASKS), model="", router=router, **options)
+
+
+@pytest.mark.parametrize(
+    ("approval", "length"),
+    [
+        (Said(decision="approve", by="bob"), 3),
+        (Said(answer={"text": "Adelaide"}, by="bob"), 8),
+        (Said(decision="deny", reason="too long", by="bob"), "denied by bob: too long"),
+    ],
+    ids=["approve", "edit", "deny"],
+)
+async def test_what_people_say_is_said_again_by_a_replay(approval: Said, length: Any) -> None:
+    run = await atry_workflow(ASKS, people=says(approval=approval))
+    assert isinstance(run.result, dict)
+    assert run.result["name"] == "Ada"
+    assert run.result["go"] == {"by": "Ann"}
+    assert str(length) in str(run.result["length"])
+    asked = run.questions("asks_around")
+    assert [(c.question.kind, c.decision, c.by) for c in asked if c.question] == [
+        ("question", "answer", "test"),
+        ("signal", "", "ann"),
+        ("approval", approval.decision, "bob"),
+    ]
+    done = await replayed(run)
+    assert done.replayed.result == run.result
+    assert done.same, (done.differences, done.divergences)
+
+
+async def test_without_anybody_it_stays_paused() -> None:
+    run = await atry_workflow(ASKS)
+    with pytest.raises(ExecutionPaused, match="Who are you"):
+        assert run.result
+    (question,) = run.questions()
+    assert (question.answered, question.decision) == (False, "")
+    # Nobody had answered, and nobody answers now.
+    done = await replayed(run)
+    assert [(one.kind, one.agent) for one in done.divergences] == [("not_answered", "asks_around")]
+
+
+async def test_an_answer_that_does_not_fit_is_an_error_of_the_test() -> None:
+    with pytest.raises(AnswerError):
+        await atry_workflow(ASKS, people=says(approval=Said(decision="approve"), name=7))
+
+
+async def test_what_nobody_had_been_asked_is_told() -> None:
+    run = await atry_workflow(ASKS, people=says(approval=Said(decision="approve"), name="Ada"))
+    others = await atry_workflow(ASKS, people=says(approval=Said(decision="approve"), name="Bo"))
+    # The question and the signal of the one, and the approval of the other.
+    mixed = (*run.questions()[:2], *others.questions()[2:], *others.tool_calls())
+    done = await replayed(replace(run, calls=mixed))
+    assert done.replayed.status == "paused"
+    assert [(one.kind, one.name) for one in done.divergences] == [
+        ("not_answered", "measure"),
+        ("not_made", "measure"),
+    ]
