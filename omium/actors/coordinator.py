@@ -170,6 +170,7 @@ class Coordinator:
             m.ReadJournal: lambda _, message, answer: answer_later(
                 lambda: self._readers.read(message), answer, self._tasks
             ),
+            m.BeginDrain: self._begin_drain,
             m.Drain: self._drain,
             m.StopRuntime: self._stop_runtime,
         }
@@ -415,8 +416,11 @@ class Coordinator:
 
     # ------------------------------------------------------------------ from clients
 
+    def _begin_drain(self, _: Connection, __: m.BeginDrain, answer: Answer) -> None:
+        self._supervisor.drain()
+        answer(m.Drained(attempts=self._supervisor.attempts))
+
     def _drain(self, _: Connection, message: m.Drain, answer: Answer) -> None:
-        # At once: what is read behind this must find it so.
         self._supervisor.drain()
         answer_later(lambda: self._drained(message), answer, self._tasks)
 

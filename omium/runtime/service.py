@@ -34,7 +34,6 @@ ANSWER_TIMEOUT_S = 60.0
 PROBE_S = 0.1
 LEFTOVERS_S = 20.0
 SERVE_STOP_MARGIN_S = 15.0
-TOLD_S = 0.1
 EVERYWHERE = ("0.0.0.0", "::")
 
 Welcome = Callable[[Client, Settings, str], Awaitable[None]]
@@ -135,14 +134,7 @@ class Service:
             record, self._record = self._record, None
             withdraw(self._settings.data_dir, record)
         if self._serving and self._is_alive():
-            # Said once it is true: by then the coordinator has been told.
-            saying = asyncio.get_running_loop().call_later(
-                TOLD_S, self._report, "letting running steps finish"
-            )
-            try:
-                await asyncio.gather(self._stop_serving(), self._drain())
-            finally:
-                saying.cancel()
+            await asyncio.gather(self._stop_serving(), self._drain())
         self._serving = False
         self._report("stopping the runtime")
         await self._runtime.stop()
@@ -221,6 +213,9 @@ class Service:
     async def _drain(self) -> None:
         try:
             client = self._runtime.client
+            if await client.begin_drain():
+                # Said once it is true: the coordinators let nothing begin any more.
+                self._report("letting running steps finish")
             await client.drain(self._settings.service.grace_s)
         except Unavailable:
             # It never came up, or its coordinator is gone: nothing runs.

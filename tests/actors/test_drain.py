@@ -36,9 +36,8 @@ async def test_a_step_comes_to_its_end_and_no_tool_of_the_next_one_begins(
                 {"hold": held.name}, {"checkpoint": "one"}, pay(till, fields), **fields
             )
             await held.reached()
+            assert await s.client.begin_drain() == 1
             draining = asyncio.create_task(s.client.drain(20))
-            # The answer to a question that was asked later: the coordinator is draining.
-            await s.client.runtime()
             held.open()
             assert await draining == 0
             assert not till.notes

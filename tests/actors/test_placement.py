@@ -97,6 +97,7 @@ def test_counts_add_up_and_nothing_else_is_merged() -> None:
         m.ExecutionCounts(counts={"completed": 3}),
     ]
     assert merged(asked, answers).counts == {"completed": 5, "running": 1}
+    assert merged(m.BeginDrain(), [m.Drained(attempts=n) for n in (1, 4)]).attempts == 5
     assert merged(m.Drain(grace_s=1), [m.Drained(attempts=n) for n in (0, 2, 3)]).attempts == 5
     with pytest.raises(ProtocolError, match="GetExecution"):
         merged(m.GetExecution(execution_id=ExecutionId("ex_1")), [])

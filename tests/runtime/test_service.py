@@ -126,8 +126,8 @@ class Site:
         finally:
             journal.close()
 
-    def has_steps(self, execution_id: ExecutionId, number: int) -> bool:
-        return len(self.events(execution_id, StepCompleted)) == number
+    def steps(self, execution_id: ExecutionId) -> int:
+        return len(self.events(execution_id, StepCompleted))
 
     def is_at_work(self) -> bool:
         view = self.client(lambda c: c.runtime())
@@ -191,7 +191,7 @@ def test_whatever_is_killed_an_execution_goes_on_and_completes(site: Site) -> No
     psutil.Process(told["coordinator"]["pid"]).kill()
     wait_for(lambda: is_ready(address), "the API does not get over the coordinator's death")
     site.open_gate(0)
-    wait_for(lambda: site.has_steps(execution_id, 1), "the execution does not go on")
+    wait_for(lambda: site.steps(execution_id) == 1, "the execution does not go on")
 
     service = site.process()
     beneath = service.children(recursive=True)
@@ -209,7 +209,7 @@ def test_whatever_is_killed_an_execution_goes_on_and_completes(site: Site) -> No
         site.open_gate(number)
     result = site.client(lambda c: c.result(execution_id, timeout_s=90))
     assert result == {"done": 3}
-    assert site.has_steps(execution_id, 3)
+    assert site.steps(execution_id) == 3
 
     beneath = [site.process(), *site.process().children(recursive=True)]
     down = site.done("down")
@@ -241,7 +241,7 @@ def test_two_side_by_side_end_in_good_order(start: Start, tmp_path: Path) -> Non
     second.signal(signal.SIGTERM, group=False)
     assert second.wait() == 143
     assert "1 execution unfinished" in second.stderr
-    assert two.has_steps(cut_off, 0)
+    assert two.steps(cut_off) == 0
     assert not second.left()
     assert is_ready(addresses[0])
 
@@ -253,7 +253,7 @@ def test_two_side_by_side_end_in_good_order(start: Start, tmp_path: Path) -> Non
     assert first.wait() == 130
     assert not first.left()
     # The step under way came to its end, the next one did not begin.
-    assert one.has_steps(finishing, 1)
+    assert one.steps(finishing) == 1
     assert [event.end for event in one.events(finishing, AttemptEnded)] == ["worker_lost"]
     for site, address in ((one, addresses[0]), (two, addresses[1])):
         assert not (site.data / FILE_NAME).exists()

@@ -24,6 +24,11 @@ class Client(Control, Reading, RecordKeeping):
     async def runtime(self) -> m.RuntimeView:
         return await self._link.call(m.GetRuntime())
 
+    async def begin_drain(self) -> int:
+        """Begin no step any more. Returns how many attempts are in the middle of one."""
+        drained = await self._link.call(m.BeginDrain(), deadline_s=DRAIN_MARGIN_S)
+        return drained.attempts
+
     async def drain(self, grace_s: float) -> int:
         """Begin no step any more and wait for those under way, for ``grace_s`` seconds at most.
         Returns how many attempts are still in the middle of one."""

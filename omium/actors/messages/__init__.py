@@ -51,6 +51,7 @@ from omium.actors.messages.records import (
 )
 from omium.actors.messages.runtime import (
     ArchiveView,
+    BeginDrain,
     Drain,
     Drained,
     GetRuntime,
@@ -86,6 +87,7 @@ Messages: TypeAlias = (
     | Redeliver
     | TestWebhook
     | GetRuntime
+    | BeginDrain
     | Drain
     | StopRuntime
     | Lease
@@ -112,6 +114,7 @@ __all__ = [
     "ArchiveView",
     "AttemptOver",
     "BeginCall",
+    "BeginDrain",
     "CallBegun",
     "Cancel",
     "ClaimRequest",

@@ -55,6 +55,10 @@ class RuntimeView(Message, frozen=True, kw_only=True, tag="runtime"):
     shards: tuple[RuntimeView, ...] = ()
 
 
+class BeginDrain(Message, frozen=True, kw_only=True, tag="begin_drain"):
+    """Begin no step any more. Answer, at once: ``Drained``, with those that are under way."""
+
+
 class Drain(Message, frozen=True, kw_only=True, tag="drain"):
     """Begin no step any more; let those under way finish for ``grace_s`` seconds.
 

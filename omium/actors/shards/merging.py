@@ -35,7 +35,7 @@ def merged(asked: Any, answers: Sequence[Any]) -> Any:
             return m.Records(records=tuple(records)[: asked.limit])
         case m.GetRuntime():
             return _one_view(answers)
-        case m.Drain():
+        case m.BeginDrain() | m.Drain():
             return m.Drained(attempts=sum(answer.attempts for answer in answers))
         case m.StopRuntime():
             return m.Done()

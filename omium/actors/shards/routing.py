@@ -31,7 +31,14 @@ Named: TypeAlias = (
 )
 """What may have a name, and concerns one execution."""
 
-_OF_ALL = (m.ListExecutions, m.CountExecutions, m.GetRuntime, m.Drain, m.StopRuntime)
+_OF_ALL = (
+    m.ListExecutions,
+    m.CountExecutions,
+    m.GetRuntime,
+    m.BeginDrain,
+    m.Drain,
+    m.StopRuntime,
+)
 
 
 class Shards:
