@@ -193,6 +193,13 @@ def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallS
     return None
 
 
+def is_step_overdue(agent: AgentState, limit_s: float | None, now_ms: int) -> bool:
+    """Whether the attempt under way has come to the end of no step for longer than ``limit_s``
+    seconds, whatever it did meanwhile."""
+    at_work = limit_s is not None and agent.status == "leased"
+    return at_work and now_ms - agent.step_ms > (limit_s or 0) * 1_000
+
+
 def is_overdue(state: ExecutionState, limit_s: float | None, now_ms: int) -> bool:
     """Whether an execution at work has taken longer than ``limit_s`` seconds since it was
     created or resumed: a pause costs no time."""

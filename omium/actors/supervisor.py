@@ -18,7 +18,7 @@ from omium.actors.endings import Endings, holds
 from omium.actors.leasing import Leasing
 from omium.actors.ordering import CommitResult
 from omium.actors.returning import Returning
-from omium.actors.supervision import is_overdue, overdue_call, pause_due
+from omium.actors.supervision import is_overdue, is_step_overdue, overdue_call, pause_due
 from omium.actors.transport import Connection
 from omium.actors.workforce import Attempt, Employed, Roster, Spawner, SupervisorSettings
 from omium.clock import Clock
@@ -263,7 +263,7 @@ class Supervisor:
                 if now_s - attempt.progress_s > attempt.timeout_s:
                     what = f"a step of agent {attempt.agent!r}"
                     self._time_out(worker, attempt, what, attempt.timeout_s)
-                elif (slow := self._overdue_call(attempt, now_ms)) is not None:
+                elif (slow := self._slow(attempt, now_ms)) is not None:
                     self._time_out(worker, attempt, *slow)
         for state in self._awake:
             limit_s = self._awake.workflow(state).timeout_s
@@ -281,17 +281,21 @@ class Supervisor:
             self._reconcile(now_s)
         self.schedule()
 
-    def _overdue_call(self, attempt: Attempt, now_ms: int) -> tuple[str, float] | None:
-        """The call of an attempt that takes longer than it may, in words, and its limit."""
+    def _slow(self, attempt: Attempt, now_ms: int) -> tuple[str, float] | None:
+        """What of an attempt takes longer than it may, in words, and its limit: a call or, in all
+        that it does, a step."""
         state = self._awake.get(attempt.execution_id)
         if state is None:
             return None
-        limit_s = self._awake.agent(state, attempt.agent).call_timeout_s
-        call = overdue_call(state.agents[attempt.agent], limit_s, now_ms)
-        if call is None or limit_s is None:
-            return None
-        what = f"{call.key.kind} call {call.key.name!r} (journal index {call.index})"
-        return f"{what} of agent {attempt.agent!r}", limit_s
+        agent = state.agents[attempt.agent]
+        limits = self._awake.agent(state, attempt.agent)
+        call = overdue_call(agent, limits.call_timeout_s, now_ms)
+        if call is not None:
+            what = f"{call.key.kind} call {call.key.name!r} (journal index {call.index})"
+            return f"{what} of agent {agent.name!r}", limits.call_timeout_s or 0
+        if is_step_overdue(agent, limits.step_timeout_s, now_ms):
+            return f"a whole step of agent {agent.name!r}", limits.step_timeout_s or 0
+        return None
 
     def _time_out(self, worker: Employed, attempt: Attempt, what: str, limit_s: float) -> None:
         execution_id, agent, epoch = attempt.execution_id, attempt.agent, attempt.epoch

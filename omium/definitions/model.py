@@ -216,9 +216,10 @@ class Agent(Record):
     ``members``, and the agent itself is the manager who hands the tasks to them. With
     ``tool_calls: text`` it is told of its tools in words and calls them in words (ReAct), for
     models that cannot call tools otherwise. ``timeout_s`` is how long a step may write nothing
-    into the journal, in seconds, ``call_timeout_s`` the time for one LLM or tool call; ``retries``
-    how often a failed step is tried again. ``model``, ``temperature`` and ``max_tokens`` left
-    out mean the default of the workflow, or of the provider.
+    into the journal, in seconds, ``step_timeout_s`` the time from one checkpoint to the next
+    whatever is written, ``call_timeout_s`` that for one LLM or tool call; ``retries`` how often a
+    failed step is tried again. ``model``, ``temperature`` and ``max_tokens`` left out mean the
+    default of the workflow, or of the provider.
     """
 
     name: Name = Field(description=_A_NAME)
@@ -270,6 +271,11 @@ class Agent(Record):
     output: Schema | None = Field(default=None, description=_A_SCHEMA)
     timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] = Field(
         default=DEFAULT_TIMEOUT_S, description="a number of seconds above 0 and at most 86400"
+    )
+    step_timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] | None = Field(
+        default=None,
+        description="a number of seconds above 0 and at most 86400",
+        exclude_if=_is_none,
     )
     call_timeout_s: Annotated[float, Strict(), Field(gt=0, le=MAX_TIMEOUT_S)] | None = Field(
         default=None,

@@ -102,7 +102,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         state.forced_until = entry.index
     match event:
         case AttemptStarted() | AttemptEnded():
-            _evolve_attempt(state, state.agents[event.agent], event)
+            _evolve_attempt(state, state.agents[event.agent], event, entry)
         case StepStarted():
             pass
         case Signalled():
@@ -174,7 +174,7 @@ def _release_all(state: ExecutionState) -> None:
 
 
 def _evolve_attempt(
-    state: ExecutionState, agent: AgentState, event: AttemptStarted | AttemptEnded
+    state: ExecutionState, agent: AgentState, event: AttemptStarted | AttemptEnded, entry: Entry
 ) -> None:
     if isinstance(event, AttemptStarted):
         state.totals.attempts += 1
@@ -183,6 +183,7 @@ def _evolve_attempt(
         agent.epoch = event.epoch
         agent.worker = event.worker
         agent.sequence = 0
+        agent.step_ms = entry.at_ms
         return
     if event.epoch != agent.epoch:
         return
@@ -275,6 +276,7 @@ def _complete_step(
     agent.steps[event.step] = entry.index
     agent.checkpoint = entry.index
     agent.saved = event.state
+    agent.step_ms = entry.at_ms
     agent.losses = agent.failures = 0
     state.totals.checkpoints += 1
     # With a step end those below it, which may never have had an end of their own.

@@ -59,8 +59,9 @@ class AgentState:
     ``steps`` maps each completed step to the journal index of its checkpoint; ``checkpoint``
     is the latest of them, 0 before the first, and ``saved`` the state stored there. ``calls``
     are those of unfinished steps, by key: calls of finished steps can never be asked for
-    again. ``ended`` says how its latest attempt ended; ``losses`` counts the attempts in a row
-    whose worker died without the journal having got any further.
+    again. ``step_ms`` is when its latest attempt began or last ended a step, in milliseconds
+    since the epoch. ``ended`` says how that attempt ended; ``losses`` counts the attempts in a
+    row whose worker died without the journal having got any further.
 
     An agent of a loop runs in rounds, and all of the above but ``epoch`` and ``sequence`` is of
     the present one, number ``round``. ``attempts`` counts those of the round, and ``recalled``
@@ -83,6 +84,7 @@ class AgentState:
     steps: dict[str, int] = field(default_factory=dict[str, int])
     checkpoint: int = 0
     saved: Payload | None = None
+    step_ms: int = 0
     output: Payload | None = None
     fits: tuple[AgentName, ...] = ()
     round: int = 1

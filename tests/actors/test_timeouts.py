@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from omium.clock import ManualClock
 from omium.errors import ExecutionCancelled, ExecutionFailed, ExecutionPaused
+from omium.testing.runtime import QUICK
 from omium.testing.script import Answer, Rule
 from tests.actors.gates import gate
 from tests.actors.stage import agent, stage, workflow
@@ -60,6 +62,49 @@ async def test_an_llm_call_that_takes_too_long_is_made_again(tmp_path: Path) -> 
         entry = await s.until(execution_id, "failure.recorded")
         assert "llm call" in str(entry.event)
         await s.client.cancel(execution_id)
+
+
+@KINDS
+async def test_a_step_has_a_limit_however_busy_it_is(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """``timeout_s`` does not see it: something is written every few seconds."""
+    clock = ManualClock()
+    settings = replace(QUICK, heartbeat_timeout_s=10_000, stop_grace_s=10_000)
+    async with stage(tmp_path, clock=clock, settings=settings) as s:
+        with gate() as first, gate() as second, gate() as third:
+            execution_id = await s.do(
+                {"ask": "one"},
+                {"hold": first.name},
+                {"checkpoint": "first"},
+                {"ask": "two"},
+                {"hold": second.name},
+                {"ask": "three"},
+                {"hold": third.name},
+                timeout_s=7.0,
+                step_timeout_s=10.0,
+                **fields,
+            )
+            # Each step has its own time: the second time it is 12 s since the agent began.
+            for held in (first, second):
+                await held.reached()
+                clock.advance(6)
+                await s.ticked()
+                assert (await s.client.view(execution_id)).status == "running"
+                held.open()
+            await third.reached()
+            clock.advance(6)
+            await s.ticked()
+            with pytest.raises(ExecutionFailed) as failed:
+                await s.result(execution_id)
+            assert failed.value.failure_kind == "deadline_exceeded"
+            assert "a whole step of agent 'doer' took longer than 10 s" in str(failed.value)
+            third.open()
+            await s.idle()
+            # What was done of it stays: only the rest is to be done in another ten seconds.
+            await s.client.resume(execution_id)
+            await s.result(execution_id)
+            assert s.provider.received == 3
 
 
 async def test_an_execution_that_takes_too_long_fails_and_can_be_resumed(tmp_path: Path) -> None:
