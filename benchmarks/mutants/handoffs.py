@@ -1,7 +1,7 @@
 """The planted bugs in the protocol of handoffs: offers, verdicts, votes.
 
-Owns mutants of ``omium.execution.handoffs``; those of the rest of the machine are in
-``execution``.
+Owns mutants of ``handoffs``, ``offers`` and ``votes`` of ``omium.execution``; those of the rest of
+the machine are in ``execution``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from benchmarks.mutants.plant import Mutant
 _SESSION = "tests/execution/test_transcripts.py::test_sessions[handoffs]"
 _JUDGES = "tests/execution/test_transcripts.py::test_sessions[judges]"
 _HANDOFFS = "omium.execution.handoffs"
+_OFFERS = "omium.execution.offers"
+_VOTES = "omium.execution.votes"
 
 HANDOFFS = (
     Mutant(
@@ -24,7 +26,7 @@ HANDOFFS = (
     Mutant(
         name="handoff_accepted_twice",
         says="takes a second verdict about a handoff that is accepted",
-        module=_HANDOFFS,
+        module=_OFFERS,
         before='    if handoff.status != "offered":\n        return None, f"handoff',
         after='    if handoff.status == "rejected":\n        return None, f"handoff',
         caught_by=(_SESSION,),
@@ -32,7 +34,7 @@ HANDOFFS = (
     Mutant(
         name="handoff_delivered_again_under_a_new_name",
         says="offers an output once more, under another name, when its receiver is lost",
-        module=_HANDOFFS,
+        module=_OFFERS,
         before='    return f"{source}#{state.agents[source].round}>{to}"\n',
         after=(
             "    tries = state.agents[to].attempts\n"
@@ -59,7 +61,7 @@ HANDOFFS = (
     Mutant(
         name="validator_votes_twice",
         says="takes a second vote of a validator about the same handoff",
-        module=_HANDOFFS,
+        module=_VOTES,
         before="    if any(vote.validator == event.validator for vote in handoff.votes):\n",
         after="    if False:\n",
         caught_by=(_SESSION,),
@@ -67,7 +69,7 @@ HANDOFFS = (
     Mutant(
         name="accepted_by_too_few",
         says="accepts a handoff before all have voted about it",
-        module=_HANDOFFS,
+        module=_VOTES,
         before="    return len(handoff.votes) == len(one.validators)\n",
         after="    return True\n",
         caught_by=(_SESSION,),
@@ -75,7 +77,7 @@ HANDOFFS = (
     Mutant(
         name="vote_that_no_judge_gave",
         says="takes another vote of an agent than the one that it handed over",
-        module=_HANDOFFS,
+        module=_VOTES,
         before="    if _judged(state, handoff, AgentName(event.validator)) != vote:\n",
         after="    if False:\n",
         caught_by=(_JUDGES,),
@@ -84,7 +86,7 @@ HANDOFFS = (
         name="leased_before_it_is_judged",
         says="leases a receiver before the votes of its judges are on record",
         module=_HANDOFFS,
-        before='            if handoff.status == "offered" and _left_to_vote(state, handoff):\n',
+        before='            if handoff.status == "offered" and left_to_vote(state, handoff):\n',
         after="            if False:\n",
         caught_by=(_JUDGES,),
     ),
@@ -99,7 +101,7 @@ HANDOFFS = (
     Mutant(
         name="last_vote_alone_kept",
         says="forgets the votes about a handoff when there is another one",
-        module=_HANDOFFS,
+        module=_VOTES,
         before="    handoff.votes = (*handoff.votes, vote)\n",
         after="    handoff.votes = (vote,)\n",
         caught_by=("sim",),
@@ -115,7 +117,7 @@ HANDOFFS = (
     Mutant(
         name="one_vote_too_few_is_enough",
         says="takes what one validator less is for than has to be",
-        module=_HANDOFFS,
+        module=_VOTES,
         before='vote.ballot == "for" for vote in votes) >= votes_min:\n',
         after='vote.ballot == "for" for vote in votes) >= votes_min - 1:\n',
         caught_by=("sim",),

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from omium.actors import messages as m
 from omium.definitions import Agent, Problem, misfits, takes
 from omium.execution.events import HandoffAccepted, HandoffRejected
-from omium.execution.handoffs import outvoted, planned
+from omium.execution.offers import planned
 from omium.execution.records import Reason
 from omium.execution.state import AgentState, HandoffState
+from omium.execution.votes import outvoted
 from omium.types import AgentName, Json
 
 

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omium.execution.handoffs import NO_REASON
 from omium.execution.records import Ballot, Vote
+from omium.execution.votes import NO_REASON
 from omium.frameworks.entrypoints import load_entrypoint
 from omium.frameworks.threads import in_thread
 from omium.types import Json

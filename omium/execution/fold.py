@@ -6,7 +6,7 @@ entries, a replica or the reader of a journal, reaches the same state.
 
 from __future__ import annotations
 
-from omium.execution import handoffs, people
+from omium.execution import handoffs, people, votes
 from omium.execution.events import (
     AgentCompleted,
     AgentSkipped,
@@ -127,7 +127,7 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         case HandoffOffered():
             handoffs.evolve_offer(state, entry, event)
         case HandoffVoted():
-            handoffs.evolve_vote(state, event)
+            votes.evolve_vote(state, event)
         case HandoffAccepted() | HandoffRejected():
             handoffs.evolve_verdict(state, event)
         case HandoffDecided():

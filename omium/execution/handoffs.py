@@ -3,9 +3,6 @@
 Pure. ``check_*`` refuse and change nothing, ``evolve_*`` change a state by one event that was let
 through; ``machine``, ``fold`` and ``routing`` call them. A handoff whose receiver takes anything
 needs none of this: it is made by its giver's ``agent.completed``.
-
-A handoff is named by its giver, the giver's round and its receiver. So whoever offers it again,
-after a crash or in a fork, gives it the name that it has, and it is accepted once.
 """
 
 from __future__ import annotations
@@ -25,44 +22,20 @@ from omium.execution.events import (
     HandoffVoted,
     Paused,
 )
-from omium.execution.records import Failure, PlannedHandoff, Reason, Rejection, Vote
+from omium.execution.offers import known, name_of, planned, standing, to_judge
+from omium.execution.records import Failure, Reason, Rejection
 from omium.execution.state import AgentState, ExecutionState, HandoffState
+from omium.execution.votes import check_count, left_to_vote
 from omium.types import AgentName
 
 AboutHandoff: TypeAlias = (
     HandoffOffered | HandoffVoted | HandoffAccepted | HandoffRejected | HandoffDecided
 )
 
-ANSWERED = "a person has answered in its place"
-"""Why a judge is on record for a value that a person handed over instead: it is not asked."""
-
-NO_REASON = "it gave no reason"
-"""Why a validator is against something that does not say why."""
-
 HANDOFF_REJECTED = "handoff_rejected"
 """The failure of a handoff that its receiver did not take."""
 
 REASONS_TOLD_MAX = 5
-
-
-def name_of(state: ExecutionState, source: AgentName, to: AgentName) -> str:
-    """The name of the handoff of the present output of ``source``: an agent completes once in a
-    round."""
-    return f"{source}#{state.agents[source].round}>{to}"
-
-
-def standing(state: ExecutionState, source: AgentName, to: AgentName) -> HandoffState | None:
-    """The handoff of the present output of ``source``, where it was offered."""
-    handoff = state.handoffs.get((source, to))
-    if handoff is None or handoff.name != name_of(state, source, to):
-        return None
-    giver = state.agents[source]
-    return handoff if giver.status == "completed" and handoff.epoch == giver.epoch else None
-
-
-def planned(agent: AgentState, source: AgentName) -> PlannedHandoff | None:
-    """What the plan says of a checked handoff from ``source``; None where it is not checked."""
-    return next((one for one in agent.checked if one.source == source), None)
 
 
 def to_offer(
@@ -90,7 +63,7 @@ def may_be_delivered(state: ExecutionState, agent: AgentState, givers: list[Agen
             handoff = standing(state, one.source, agent.name)
             if handoff is None or handoff.status not in ("offered", "accepted"):
                 return False
-            if handoff.status == "offered" and _left_to_vote(state, handoff):
+            if handoff.status == "offered" and left_to_vote(state, handoff):
                 return False
     return True
 
@@ -226,130 +199,6 @@ def line_of(reason: Reason) -> str:
             return reason.message
 
 
-# ------------------------------------------------------------------------------- votes
-
-
-def outvoted(votes: tuple[Vote, ...], votes_min: int) -> tuple[Reason, ...]:
-    """Why a handoff is not taken about which all have voted: nothing, where enough are for it."""
-    if sum(vote.ballot == "for" for vote in votes) >= votes_min:
-        return ()
-    return tuple(
-        Reason(code="vote", validator=vote.validator, message=vote.reason)
-        for vote in votes
-        if vote.ballot == "against"
-    )
-
-
-def _judges_of(state: ExecutionState, one: PlannedHandoff) -> list[AgentName]:
-    """The validators of a handoff that are agents."""
-    return [AgentName(name) for name in one.validators if name in state.agents]
-
-
-def unjudged(state: ExecutionState, agent: AgentState) -> bool:
-    """Whether an agent waits for somebody who judges for it. One who is to be skipped is waited
-    for as well: all of a loop have to be done before its next round."""
-    return any(
-        not state.agents[judge].is_done for one in agent.checked for judge in _judges_of(state, one)
-    )
-
-
-def _left_to_vote(state: ExecutionState, handoff: HandoffState) -> list[AgentName]:
-    """The judges of a handoff whose votes are not on record yet."""
-    one = planned(state.agents[handoff.to], handoff.source)
-    voted = {vote.validator for vote in handoff.votes}
-    judges = _judges_of(state, one) if one is not None else []
-    return [judge for judge in judges if judge not in voted]
-
-
-def to_vote(state: ExecutionState) -> tuple[HandoffVoted, ...]:
-    """The votes of judges that are to be put on record, one for each handoff that lacks some."""
-    found: list[HandoffVoted] = []
-    for handoff in state.handoffs.values():
-        stands = standing(state, handoff.source, handoff.to) is handoff
-        left = _left_to_vote(state, handoff) if stands and handoff.status == "offered" else []
-        votes = (_judged(state, handoff, judge) for judge in left)
-        vote = next((vote for vote in votes if vote is not None), None)
-        if vote is not None:
-            found.append(
-                HandoffVoted(
-                    agent=handoff.to,
-                    handoff=handoff.name,
-                    validator=vote.validator,
-                    ballot=vote.ballot,
-                    reason=vote.reason,
-                )
-            )
-    return tuple(found)
-
-
-def _judged(state: ExecutionState, handoff: HandoffState, judge: AgentName) -> Vote | None:
-    """The vote of a judge about a handoff: what it handed over. None while it has not."""
-    agent = state.agents[judge]
-    if handoff.value is not None:
-        return Vote(validator=judge, ballot="for", reason=ANSWERED)
-    if agent.status != "completed" or agent.output is None:
-        return None
-    match agent.output.inline:
-        case {"ballot": "for" | "against" as ballot, "reason": str(reason)}:
-            why = reason or (NO_REASON if ballot == "against" else "")
-            return Vote(validator=judge, ballot=ballot, reason=why)
-        case _:
-            # Somebody changed it in a fork: a worker lets nothing else be handed over.
-            return Vote(validator=judge, ballot="against", reason="its output is no vote")
-
-
-def check_vote(state: ExecutionState, event: HandoffVoted, *, by_attempt: bool) -> str | None:
-    """Why a vote may not be given; None where it may."""
-    handoff, problem = _to_judge(state, event.agent, event.handoff)
-    if handoff is None:
-        return problem
-    judge = event.validator in state.agents
-    if not by_attempt and not judge:
-        return "only an attempt of its receiver asks about a handoff"
-    one = planned(state.agents[handoff.to], handoff.source)
-    if one is None or event.validator not in one.validators:
-        return f"{event.validator!r} is no validator of handoff {handoff.name!r}"
-    if any(vote.validator == event.validator for vote in handoff.votes):
-        return f"{event.validator!r} has voted about handoff {handoff.name!r} already"
-    if not judge:
-        return None
-    vote = Vote(validator=event.validator, ballot=event.ballot, reason=event.reason)
-    if _judged(state, handoff, AgentName(event.validator)) != vote:
-        return f"agent {event.validator!r} has not voted so about handoff {handoff.name!r}"
-    return None
-
-
-def _check_count(
-    state: ExecutionState, handoff: HandoffState, event: HandoffAccepted | HandoffRejected
-) -> str | None:
-    """Why a verdict is not what the votes are; None where it is, or is not about them."""
-    one = planned(state.agents[handoff.to], handoff.source)
-    if one is None or not one.validators:
-        return None
-    if isinstance(event, HandoffAccepted):
-        if _are_all(handoff, one) and not outvoted(handoff.votes, one.votes_min):
-            return None
-        return f"too few have voted for handoff {handoff.name!r}"
-    # What a fork copied was voted about in its origin.
-    if state.is_copied or not any(reason.code == "vote" for reason in event.reasons):
-        return None
-    if _are_all(handoff, one) and event.reasons == outvoted(handoff.votes, one.votes_min):
-        return None
-    return f"handoff {handoff.name!r} is not rejected by the votes about it"
-
-
-def _are_all(handoff: HandoffState, one: PlannedHandoff) -> bool:
-    return len(handoff.votes) == len(one.validators)
-
-
-def evolve_vote(state: ExecutionState, event: HandoffVoted) -> None:
-    """Let a vote be on record."""
-    handoff = _known(state, event.agent, event.handoff)
-    assert handoff is not None
-    vote = Vote(validator=event.validator, ballot=event.ballot, reason=event.reason)
-    handoff.votes = (*handoff.votes, vote)
-
-
 # ------------------------------------------------------------------------------- events
 
 
@@ -375,31 +224,19 @@ def check_verdict(
     state: ExecutionState, event: HandoffAccepted | HandoffRejected, *, by_attempt: bool
 ) -> str | None:
     """Why a handoff may not be accepted or rejected; None where it may."""
-    handoff, problem = _to_judge(state, event.agent, event.handoff)
+    handoff, problem = to_judge(state, event.agent, event.handoff)
     if handoff is None:
         return problem
     if isinstance(event, HandoffAccepted) and not by_attempt:
         return "only an attempt of its receiver accepts a handoff"
     if isinstance(event, HandoffRejected) and not event.reasons:
         return "who rejects a handoff gives a reason"
-    return _check_count(state, handoff, event)
-
-
-def _to_judge(state: ExecutionState, to: AgentName, name: str) -> tuple[HandoffState | None, str]:
-    """The handoff that is to be judged under this name, or why there is nothing to judge."""
-    handoff = _known(state, to, name)
-    if handoff is None:
-        return None, f"no handoff {name!r} to agent {to!r}"
-    if standing(state, handoff.source, handoff.to) is not handoff:
-        return None, f"handoff {handoff.name!r} is superseded: {handoff.source!r} has run again"
-    if handoff.status != "offered":
-        return None, f"handoff {handoff.name!r} is {handoff.status} already"
-    return handoff, ""
+    return check_count(state, handoff, event)
 
 
 def check_decision(state: ExecutionState, event: HandoffDecided) -> str | None:
     """Why something may not be decided about a rejected handoff; None where it may."""
-    handoff = _known(state, event.agent, event.handoff)
+    handoff = known(state, event.agent, event.handoff)
     if handoff is None or handoff not in not_taken(state):
         return f"handoff {event.handoff!r} waits for no decision"
     if (event.decision == "answer") != (event.output is not None):
@@ -415,11 +252,6 @@ def check_work(state: ExecutionState, agent: AgentState) -> str | None:
     if not waiting:
         return None
     return f"agent {agent.name!r} has not accepted handoff {waiting[0].name!r}"
-
-
-def _known(state: ExecutionState, to: AgentName, name: str) -> HandoffState | None:
-    found = (h for (_, receiver), h in state.handoffs.items() if receiver == to)
-    return next((h for h in found if h.name == name), None)
 
 
 def evolve_offer(state: ExecutionState, entry: Entry, event: HandoffOffered) -> None:
@@ -439,7 +271,7 @@ def evolve_offer(state: ExecutionState, entry: Entry, event: HandoffOffered) -> 
 
 def evolve_verdict(state: ExecutionState, event: HandoffAccepted | HandoffRejected) -> None:
     """Let a handoff be accepted or rejected. Who rejects does not work, and its attempt ends."""
-    handoff = _known(state, event.agent, event.handoff)
+    handoff = known(state, event.agent, event.handoff)
     assert handoff is not None
     if isinstance(event, HandoffAccepted):
         handoff.status = "accepted"
@@ -456,7 +288,7 @@ def evolve_verdict(state: ExecutionState, event: HandoffAccepted | HandoffReject
 
 def evolve_decision(state: ExecutionState, entry: Entry, event: HandoffDecided) -> None:
     """Let a handoff be what was decided. Its agents begin anew in ``routing``."""
-    handoff = _known(state, event.agent, event.handoff)
+    handoff = known(state, event.agent, event.handoff)
     assert handoff is not None
     if event.by:
         # A person's word is a new beginning: what may be tried by itself is counted anew.

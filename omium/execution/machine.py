@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from omium.execution import handoffs, people
+from omium.execution import handoffs, people, votes
 from omium.execution.events import (
     AgentCompleted,
     AgentSkipped,
@@ -273,7 +273,7 @@ def _check_handoff(
             taken = known and is_taken(state, event.agent, event.to) is True
             problem = handoffs.check_offer(state, event, taken=taken)
         case HandoffVoted():
-            problem = handoffs.check_vote(state, event, by_attempt=by_attempt)
+            problem = votes.check_vote(state, event, by_attempt=by_attempt)
         case HandoffDecided():
             problem = handoffs.check_decision(state, event)
         case _:

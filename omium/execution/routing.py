@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from omium.execution import handoffs
+from omium.execution import handoffs, offers, votes
 from omium.execution.events import (
     AgentSkipped,
     Completed,
@@ -188,7 +188,7 @@ def _is_next(state: ExecutionState, agent: AgentState) -> bool:
     taken = _incoming(state, agent)
     if None in taken or not (True in taken or not taken):
         return False
-    return not agent.checked or not handoffs.unjudged(state, agent)
+    return not agent.checked or not votes.unjudged(state, agent)
 
 
 def _givers(state: ExecutionState, agent: AgentState) -> list[AgentName]:
@@ -254,7 +254,7 @@ def seen(state: ExecutionState, name: AgentName) -> dict[AgentName, Payload]:
     """
     given = {source: state.agents[source].output for source in before(state, name)}
     for one in state.agents[name].checked:
-        handoff = handoffs.standing(state, one.source, name)
+        handoff = offers.standing(state, one.source, name)
         if handoff is not None and handoff.value is not None:
             given[one.source] = handoff.value
     for loop in state.loops:
@@ -288,17 +288,17 @@ def due(state: ExecutionState) -> tuple[Event, ...]:
     passed_over = [agent for agent in state.agents.values() if is_passed_over(state, agent)]
     if passed_over:
         return tuple(AgentSkipped(agent=agent.name) for agent in passed_over)
-    offers = [
+    offered = [
         offer
         for agent in state.agents.values()
         if agent.checked and _is_next(state, agent)
         for offer in handoffs.to_offer(state, agent, _givers(state, agent))
     ]
-    if offers:
-        return tuple(offers)
-    votes = handoffs.to_vote(state)
-    if votes:
-        return votes
+    if offered:
+        return tuple(offered)
+    voted = votes.to_vote(state)
+    if voted:
+        return voted
     if is_at_end(state):
         return (Completed(sinks=sinks(state)),)
     return ()

@@ -11,8 +11,8 @@ from omium.actors.voting import REASON_CHARS_MAX
 from omium.definitions import Workflow
 from omium.errors import ExecutionFailed, ExecutionPaused
 from omium.execution.events import AgentCompleted, Append, HandoffRejected, type_of
-from omium.execution.handoffs import ANSWERED
 from omium.execution.records import Reason
+from omium.execution.votes import ANSWERED
 from tests.actors.judging import asked
 from tests.actors.stage import Stage, agent, stage, workflow
 from tests.actors.test_voting import EVEN, rated, votes
