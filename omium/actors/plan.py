@@ -14,6 +14,7 @@ from omium.definitions import (
     conditional,
     graph,
     handoffs_of,
+    stand_in_of,
     takes,
     votes_on,
 )
@@ -41,6 +42,7 @@ def plan_of(workflow: Workflow) -> tuple[PlannedAgent, ...]:
                 ),
                 checked=tuple(_checked(workflow, agent, handoffs.givers(name))),
                 judges=handoffs.judged(name),
+                stands_in=handoffs.stands_in(name),
             )
         )
     return tuple(plan)
@@ -52,6 +54,7 @@ def _checked(
     schema = takes(agent)
     for giver in givers:
         validators, votes_min = votes_on(workflow, giver, agent.name)
+        stand_in = stand_in_of(workflow, giver, agent.name)
         if schema or validators:
             yield PlannedHandoff(
                 source=giver,
@@ -60,6 +63,7 @@ def _checked(
                 deadline_s=agent.accept_timeout_s,
                 validators=validators,
                 votes_min=votes_min,
+                stand_in=stand_in,
             )
 
 

@@ -44,6 +44,7 @@ def validate(workflow: WorkflowFile, as_json: AsJson = False) -> None:
                         "model": definition.model_of(definition.agent(name)),
                         "after": list(handoffs.givers(name)),
                         "judged_by": list(handoffs.judges(name)),
+                        "stands_in_towards": handoffs.stands_in(name),
                         "back_to": [to for giver, to in handoffs.loops if giver == name],
                     }
                     for name in handoffs.order
@@ -58,6 +59,8 @@ def validate(workflow: WorkflowFile, as_json: AsJson = False) -> None:
         after = f" after {', '.join(givers)}" if givers else ""
         judges = handoffs.judges(name)
         after += f", judged by {', '.join(judges)}" if judges else ""
+        receiver = handoffs.stands_in(name)
+        after += f", stands in towards {receiver}" if receiver is not None else ""
         back = [to for giver, to in handoffs.loops if giver == name]
         after += f", may hand back to {', '.join(back)}" if back else ""
         out(f"  {place}. {name} ({definition.agent(name).framework}){after}")

@@ -28,24 +28,26 @@ class HandoffGraph:
     ``agents`` are in the order of the definition; ``edges`` are pairs (giver, receiver),
     each once. Of the handoffs, ``loops`` are those that go back: they are no edges, and nobody
     waits for them. ``votes`` are pairs (judge, receiver): the receiver waits for what the judge
-    says, and does not see it. To a judge there is an edge from the giver. Every answer of several
-    agents is in the order of the definition too, ``order`` apart. Methods raise ``KeyError`` for a
-    name that is no agent.
+    says, and does not see it. ``stand_ins`` are pairs (stand-in, receiver): whose output is handed
+    to the receiver when that of the giver is rejected. To both there is an edge from the giver.
+    Every answer of several agents is in the order of the definition too, ``order`` apart. Methods
+    raise ``KeyError`` for a name that is no agent.
     """
 
     agents: tuple[str, ...]
     edges: tuple[Edge, ...]
     loops: tuple[Edge, ...] = ()
     votes: tuple[Edge, ...] = ()
+    stand_ins: tuple[Edge, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Every agent after all that hand to it and all that vote about that, else in the order
-        of the definition.
+        """Every agent after all that hand to it and all that vote about that or stand in, else in
+        the order of the definition.
 
         Agents on a cycle, and those behind one, are left out.
         """
-        waits = {agent: {*self.givers(agent), *self.judges(agent)} for agent in self.agents}
+        waits = {agent: {a for a, b in self._waits if b == agent} for agent in self.agents}
         done: list[str] = []
         while ready := next((a for a in self.agents if a in waits and not waits[a]), None):
             done.append(ready)
@@ -61,8 +63,10 @@ class HandoffGraph:
 
     @property
     def sinks(self) -> tuple[str, ...]:
-        """Agents that hand to nobody: their outputs are the result. A judge's is its vote."""
-        return tuple(a for a in self.agents if not self.receivers(a) and not self.judged(a))
+        """Agents that hand to nobody: their outputs are the result. A judge's is its vote, and a
+        stand-in's goes to its receiver."""
+        others = {a for a, _ in (*self.votes, *self.stand_ins)}
+        return tuple(a for a in self.agents if not self.receivers(a) and a not in others)
 
     def givers(self, agent: str) -> tuple[str, ...]:
         """Agents that hand to ``agent`` directly."""
@@ -80,6 +84,10 @@ class HandoffGraph:
         """Agents to whom goes what ``agent`` votes about; none, where it is no judge."""
         return self._pick(agent, {b for a, b in self.votes if a == agent})
 
+    def stands_in(self, agent: str) -> str | None:
+        """The agent towards whom ``agent`` stands in for another; None, where it is no stand-in."""
+        return next(iter(self._pick(agent, {b for a, b in self.stand_ins if a == agent})), None)
+
     def upstream(self, agent: str) -> tuple[str, ...]:
         """Every agent whose output exists before ``agent`` starts."""
         return self._pick(agent, _reachable(agent, [(b, a) for a, b in self.edges]))
@@ -91,14 +99,16 @@ class HandoffGraph:
     def between(self, loop: Edge) -> tuple[str, ...]:
         """The agents that a loop runs again: its two ends and all that lie between them."""
         giver, receiver = loop
-        waits = (*self.edges, *self.votes)
-        ahead = {receiver, *_reachable(receiver, waits)}
-        return self._pick(giver, ahead & {giver, *_reachable(giver, [(b, a) for a, b in waits])})
+        ahead = {receiver, *_reachable(receiver, self._waits)}
+        behind = [(b, a) for a, b in self._waits]
+        return self._pick(giver, ahead & {giver, *_reachable(giver, behind)})
 
     def recalled(self, agent: str) -> tuple[str, ...]:
         """Agents of whose last round ``agent`` sees the output: itself, where it is in a loop,
-        and those that come after it there. A vote is seen by nobody else."""
-        later = {agent, *(a for a in self.downstream(agent) if not self.judged(a))}
+        and those that come after it there. A vote is seen by nobody else, nor is what a stand-in
+        has, but as its giver's."""
+        unseen = {a for a, _ in (*self.votes, *self.stand_ins)}
+        later = {agent, *(a for a in self.downstream(agent) if a not in unseen)}
         bodies = [self.between(loop) for loop in self.loops]
         return self._pick(agent, {a for body in bodies if agent in body for a in body} & later)
 
@@ -106,7 +116,7 @@ class HandoffGraph:
         """Agents that would wait for one another for ever: who is handed to from inside of a
         loop and is not part of it waits for the loop to be left."""
         bodies = {loop: self.between(loop) for loop in self.loops}
-        waits = [*self.edges, *self.votes]
+        waits = [*self._waits]
         for giver, receiver in self.edges:
             outside = [loop for loop, body in bodies.items() if receiver not in body]
             left = [loop for loop in outside if giver in bodies[loop]]
@@ -127,6 +137,11 @@ class HandoffGraph:
             edges.remove((cycle[-2], cycle[-1]))
         return tuple(found)
 
+    @property
+    def _waits(self) -> tuple[Edge, ...]:
+        """Who is waited for, and by whom."""
+        return (*self.edges, *self.votes, *self.stand_ins)
+
     def _pick(self, agent: str, chosen: set[str]) -> tuple[str, ...]:
         if agent not in self.agents:
             raise KeyError(agent)
@@ -141,6 +156,7 @@ def graph(workflow: Workflow) -> HandoffGraph:
     edges: list[Edge] = []
     loops: list[Edge] = []
     votes: list[Edge] = []
+    stand_ins: list[Edge] = []
     for handoff in workflow.handoffs:
         if not isinstance(handoff, Handoff):
             edges += chain_edges(chain_names(handoff))
@@ -149,7 +165,10 @@ def graph(workflow: Workflow) -> HandoffGraph:
             (loops if handoff.loop is not None else edges).extend(pairs)
             edges += [(handoff.source, judge) for judge in handoff.judges]
             votes += [(judge, to) for judge in handoff.judges for to in handoff.to]
-    return graph_of(names, edges, loops, votes)
+            if handoff.stand_in is not None:
+                edges.append((handoff.source, handoff.stand_in))
+                stand_ins += [(handoff.stand_in, to) for to in handoff.to]
+    return graph_of(names, edges, loops, votes, stand_ins)
 
 
 def graph_of(
@@ -157,6 +176,7 @@ def graph_of(
     edges: Iterable[Edge],
     loops: Iterable[Edge] = (),
     votes: Iterable[Edge] = (),
+    stand_ins: Iterable[Edge] = (),
 ) -> HandoffGraph:
     """A graph of ``agents``; repeated names and edges count once, edges to no agent not at all."""
     names = tuple(dict.fromkeys(agents))
@@ -165,7 +185,13 @@ def graph_of(
     def kept(pairs: Iterable[Edge]) -> tuple[Edge, ...]:
         return tuple(dict.fromkeys(pair for pair in pairs if known.issuperset(pair)))
 
-    return HandoffGraph(agents=names, edges=kept(edges), loops=kept(loops), votes=kept(votes))
+    return HandoffGraph(
+        agents=names,
+        edges=kept(edges),
+        loops=kept(loops),
+        votes=kept(votes),
+        stand_ins=kept(stand_ins),
+    )
 
 
 def chain_names(chain: str) -> list[str]:

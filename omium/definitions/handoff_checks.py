@@ -13,6 +13,7 @@ from omium.definitions.parts import Link, Member, final_output, items, links, st
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
 from omium.definitions.schema_check import schema_problems
 from omium.definitions.schema_walk import properties
+from omium.definitions.stand_in_checks import stand_in_problems, standing_in
 from omium.types import Json
 
 
@@ -36,7 +37,9 @@ def graph_in(
                     problems.append(Problem(path=handoff.path, text=text))
             (loops if handoff.is_loop else edges).append(pair)
     handed, votes = judging(handoffs, names)
-    return graph_of(names, [*edges, *handed], loops, votes), tuple(problems)
+    to_stand_ins, stand_ins = standing_in(handoffs, names)
+    edges += [*handed, *to_stand_ins]
+    return graph_of(names, edges, loops, votes, stand_ins), tuple(problems)
 
 
 def voted_about(data: Mapping[str, Json]) -> set[str]:
@@ -65,6 +68,7 @@ def handoff_problems(
         if handoff.is_loop:
             yield from _loop(handoff, graph)
     yield from judge_problems(handoffs, members)
+    yield from stand_in_problems(handoffs, members)
     cycles = list(_cycles(handoffs, graph))
     yield from cycles or _crossing(handoffs, graph)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from omium.definitions.graph import Edge
 from omium.definitions.model import AGENT_NAME
-from omium.definitions.parts import Link, Member, mappings, strings
+from omium.definitions.parts import Link, Member, declared_outputs, strings
 from omium.definitions.problems import Path, Problem, described, did_you_mean, listed
 
 
@@ -60,13 +60,7 @@ def _fields(member: Member) -> Iterator[Problem]:
     if member.data.get("input") is not None:
         text = "found for a validator, expected none: what it would not take it votes against"
         yield Problem(path=(*member.path, "input"), text=text)
-    declared: list[Path] = []
-    if member.data.get("output") is not None:
-        declared.append((*member.path, "output"))
-    tasks = list(mappings(member.data.get("tasks")))
-    if tasks and tasks[-1][1].get("output") is not None:
-        declared.append((*member.path, "tasks", tasks[-1][0], "output"))
-    for path in declared:
+    for path in declared_outputs(member):
         text = "found for a validator, expected none: its output is its vote"
         yield Problem(path=path, text=text)
 

@@ -25,7 +25,12 @@ def is_judge(workflow: Workflow, name: str) -> bool:
 
 
 def at_work(workflow: Workflow, name: str) -> Agent:
-    """The agent ``name`` as an attempt has to run it: a judge hands over a vote. Raises
-    ``KeyError`` where there is no such agent."""
-    agent = workflow.agent(name)
-    return agent.model_copy(update={"output": VOTE}) if is_judge(workflow, name) else agent
+    """The agent ``name`` as an attempt has to run it: a judge hands over a vote, and a stand-in
+    what its giver would. Raises ``KeyError`` where there is no such agent."""
+    agent, handoffs = workflow.agent(name), graph(workflow)
+    if handoffs.judged(name):
+        return agent.model_copy(update={"output": VOTE})
+    if handoffs.stands_in(name) is not None:
+        (giver,) = handoffs.givers(name)
+        return agent.model_copy(update={"output": workflow.agent(giver).final_output})
+    return agent

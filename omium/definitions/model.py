@@ -319,7 +319,8 @@ class Handoff(Record):
     ``when`` of no other handoff of ``source``. With ``loop`` the handoff goes back, to one agent.
     ``validators`` vote about it before a receiver takes it, and ``rule`` says how many have to be
     for it: ``all`` (the default), ``majority``, more than half, or a number. They are functions,
-    ``package.module:function``, or agents of the workflow, by their names: judges.
+    ``package.module:function``, or agents of the workflow, by their names: judges. ``stand_in``
+    is the agent that has another output for the receiver when this one is not taken.
     """
 
     source: Name = Field(alias="from", description="the name of an agent")
@@ -339,6 +340,9 @@ class Handoff(Record):
         exclude_if=_is_none,
     )
     rule: VoteRule | None = Field(default=None, description=_A_RULE, exclude_if=_is_none)
+    stand_in: Name | None = Field(
+        default=None, description="the name of an agent", exclude_if=_is_none
+    )
 
     @property
     def functions(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from omium.types import Json
 
 MAX_ITEMS = max(MAX_AGENTS, MAX_TOOLS, MAX_TASKS, MAX_HANDOFFS)
 
-_MORE = ("when", "otherwise", "loop", "validators", "rule")
+_MORE = ("when", "otherwise", "loop", "validators", "rule", "stand_in")
 """What makes a handoff more than who hands to whom."""
 
 
@@ -100,3 +100,14 @@ def final_output(member: Member) -> Json:
         return own
     tasks = [task for _, task in mappings(member.data.get("tasks"))]
     return tasks[-1].get("output") if tasks else None
+
+
+def declared_outputs(member: Member) -> list[Path]:
+    """Where an agent says what its output is: itself, or its last task."""
+    declared: list[Path] = []
+    if member.data.get("output") is not None:
+        declared.append((*member.path, "output"))
+    tasks = list(mappings(member.data.get("tasks")))
+    if tasks and tasks[-1][1].get("output") is not None:
+        declared.append((*member.path, "tasks", tasks[-1][0], "output"))
+    return declared

@@ -54,6 +54,14 @@ def votes_on(workflow: Workflow, source: str, to: str) -> tuple[tuple[str, ...],
     return (), 0
 
 
+def stand_in_of(workflow: Workflow, source: str, to: str) -> str | None:
+    """The agent that has another output for ``to`` when that of ``source`` is not taken, if any."""
+    for handoff in handoffs_of(workflow):
+        if handoff.stand_in is not None and handoff.source == source and to in handoff.to:
+            return handoff.stand_in
+    return None
+
+
 def conditional(workflow: Workflow, agent: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Who hands to ``agent`` only on a condition, and who only if no condition is fulfilled."""
     forward = [h for h in handoffs_of(workflow) if h.loop is None and agent in h.to]

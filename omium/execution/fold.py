@@ -81,6 +81,7 @@ def create(entry: Entry) -> ExecutionState:
                 otherwise=planned.otherwise,
                 checked=planned.checked,
                 judges=planned.judges,
+                stands_in=planned.stands_in,
             )
             for planned in event.plan
         },

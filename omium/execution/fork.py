@@ -7,7 +7,7 @@ the forked execution is then given by ordinal, whatever it asks (the forced pref
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,6 @@ def latest_outputs(entries: Sequence[Entry]) -> dict[AgentName, AgentCompleted]:
 def _copied(
     created: Created, entries: Sequence[Entry], outputs: Mapping[AgentName, ChangedOutput]
 ) -> list[Event]:
-    latest = latest_outputs(entries)
     calls = {
         call.index: call
         for agent in _resumed(entries).agents.values()
@@ -120,8 +119,12 @@ def _copied(
         for entry in entries
         if isinstance(entry.event, HandoffDecided) and entry.event.decision == "retry"
     }
+    entries = list(_kept(created, entries, tried_again, outputs))
+    latest = latest_outputs(entries)
     # What a judge said of an output that is another one in the fork, it is asked for anew.
-    judges = {agent.name: agent.upstream for agent in created.plan if agent.judges}
+    judges = {
+        agent.name: agent.upstream for agent in created.plan if agent.judges or agent.stands_in
+    }
     anew: set[AgentName] = set()
     started: set[tuple[AgentName, str]] = set()
     moved: dict[int, int] = {}
@@ -163,6 +166,41 @@ def _copied(
             case _:
                 pass
     return [*events, Resumed()] if used_up else events
+
+
+def _kept(
+    created: Created,
+    entries: Sequence[Entry],
+    tried_again: Collection[str],
+    outputs: Collection[AgentName],
+) -> Iterator[Entry]:
+    """All but what stand-ins came to, and judges of what these have handed over: in the fork they
+    are asked anew when the giver's output is rejected there. What is of a round before stays."""
+    spare = {agent.name for agent in created.plan if agent.stands_in}.difference(outputs)
+    begun = {
+        name: entry.index
+        for entry in entries
+        if isinstance(entry.event, RoundStarted | HandoffDecided)
+        for name in entry.event.agents
+    }
+    aside: set[AgentName] = set()
+    for entry in entries:
+        match entry.event:
+            case HandoffDecided(decision="answer") as event if event.handoff not in tried_again:
+                aside.update(event.agents)
+            case RoundStarted() | HandoffDecided() as event:
+                aside.difference_update(event.agents)
+            case AgentCompleted() | AgentSkipped() as event if (
+                event.agent in spare and entry.index > begun.get(event.agent, 0)
+            ):
+                continue
+            case StepStarted() | StepCompleted() | CallIntended() | AgentCompleted() as event if (
+                event.agent in aside
+            ):
+                continue
+            case _:
+                pass
+        yield entry
 
 
 def _resumed(entries: Sequence[Entry]) -> ExecutionState:

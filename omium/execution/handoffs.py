@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from omium.execution import stand_ins
 from omium.execution.events import (
     Entry,
     Event,
@@ -106,14 +107,19 @@ def not_taken(state: ExecutionState) -> Iterator[HandoffState]:
 
 
 def rejections(state: ExecutionState, source: AgentName) -> tuple[Rejection, ...]:
-    """Why an agent runs again: what those said who did not take its last output. Nothing, where it
-    runs for another reason."""
+    """Why an agent runs again: what those said who did not take its last output; or why it stands
+    in. Nothing, where it runs for another reason."""
+    agent = state.agents[source]
+    if agent.stands_in is not None:
+        return stand_ins.told(state, agent)
     return tuple(
         Rejection(to=handoff.to, reasons=handoff.reasons)
         for handoff in state.handoffs.values()
         if handoff.source == source
         and handoff.status == "rejected"
         and not _is_late(handoff)
+        # What was said of a value that somebody else gave is nothing for the giver.
+        and handoff.value is None
         and standing(state, source, handoff.to) is not handoff
     )
 
@@ -132,10 +138,10 @@ def run_again(state: ExecutionState, handoff: HandoffState) -> tuple[AgentName, 
 
 def _is_heard_elsewhere(state: ExecutionState, handoff: HandoffState) -> bool:
     """Whether others than the receiver have begun to work on what was handed to them as well. To
-    judge it is no such work."""
+    judge it is no such work, nor to stand in for it."""
     others = set(run_again(state, handoff)) - {handoff.source, handoff.to}
     agents = (state.agents[name] for name in others)
-    return any(agent.attempts for agent in agents if not agent.judges)
+    return any(a.attempts for a in agents if not a.judges and a.stands_in is None)
 
 
 # ------------------------------------------------------------------------------- what follows
@@ -146,7 +152,8 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
     there is none.
 
     As often as its giver may be tried again it is, unless others have begun to work on the same
-    output: then, and when that does not help, a person decides.
+    output. Then, and when that does not help, another agent stands in for it, where the definition
+    names one; and a person decides when its output is not taken either.
     """
     handoff = next(not_taken(state), None)
     if handoff is None:
@@ -156,14 +163,15 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
     again = one is not None and handoff.rejections <= one.retries
     # Another output of the giver would wait as long.
     again = again and not _is_late(handoff) and not _is_heard_elsewhere(state, handoff)
-    again = again and handoff.status == "rejected"
+    again = again and handoff.status == "rejected" and not handoff.stood_in
+    delegated = stand_ins.delegation(state, handoff) if not again else None
     failure = Failure(
         kind=HANDOFF_REJECTED,
         message=f"agent {handoff.to!r} rejects what {handoff.source!r} hands to it: "
         f"{told(handoff)}",
         agent=handoff.source,
         checkpoint=giver.checkpoint,
-        retryable=again,
+        retryable=again or delegated is not None,
     )
     if handoff.status == "failed":
         return (Failed(failure=failure),)
@@ -175,6 +183,8 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
             agents=run_again(state, handoff),
         )
         return (FailureRecorded(failure=failure), retry)
+    if delegated is not None and not _is_late(handoff):
+        return (FailureRecorded(failure=failure), delegated)
     return (
         FailureRecorded(failure=failure),
         Paused(reason="handoff_rejected", detail=failure.message),
@@ -237,6 +247,8 @@ def check_verdict(
 def check_decision(state: ExecutionState, event: HandoffDecided) -> str | None:
     """Why something may not be decided about a rejected handoff; None where it may."""
     handoff = known(state, event.agent, event.handoff)
+    if event.decision == "delegate" or (handoff is not None and handoff.status == "delegated"):
+        return _check_stand_in(state, handoff, event)
     if handoff is None or handoff not in not_taken(state):
         return f"handoff {event.handoff!r} waits for no decision"
     if (event.decision == "answer") != (event.output is not None):
@@ -244,6 +256,17 @@ def check_decision(state: ExecutionState, event: HandoffDecided) -> str | None:
     if event.agents != (run_again(state, handoff) if event.decision == "retry" else ()):
         return f"other agents run again when handoff {event.handoff!r} is tried again"
     return None
+
+
+def _check_stand_in(
+    state: ExecutionState, handoff: HandoffState | None, event: HandoffDecided
+) -> str | None:
+    """Why a stand-in may not be asked, or its output not be offered; None where it may."""
+    if handoff is not None and handoff in not_taken(state):
+        meant = event == stand_ins.delegation(state, handoff)
+    else:
+        meant = event in stand_ins.answers(state)
+    return None if meant else f"handoff {event.handoff!r} is not for a stand-in to answer so"
 
 
 def check_work(state: ExecutionState, agent: AgentState) -> str | None:
@@ -294,7 +317,11 @@ def evolve_decision(state: ExecutionState, entry: Entry, event: HandoffDecided) 
         # A person's word is a new beginning: what may be tried by itself is counted anew.
         handoff.rejections = 0
     match event.decision:
+        case "delegate":
+            handoff.status = "delegated"
+            handoff.stood_in = True
         case "answer":
+            handoff.by_agent = handoff.status == "delegated"
             handoff.status, handoff.value = "offered", event.output
             handoff.offered_ms = entry.at_ms
             handoff.votes = ()

@@ -217,7 +217,9 @@ def _check_event(state: ExecutionState, append: Append, event: Event) -> Refusal
             done = "complete" if agent.status == "completed" else "skipped"
             return Refusal(code="conflict", message=f"agent {name!r} is {done} already")
     elif isinstance(event, AgentSkipped):
-        if agent is not None and not is_passed_over(state, agent):
+        # What a fork copies lacks the verdict for which a stand-in was dispensable.
+        copied = agent is not None and agent.stands_in is not None and state.is_copied
+        if agent is not None and not copied and not is_passed_over(state, agent):
             return Refusal(code="conflict", message=f"agent {name!r} is not to be skipped")
     elif isinstance(event, RoundStarted):
         return _check_round(state, event)
@@ -304,7 +306,7 @@ def _check_lease(state: ExecutionState, event: AttemptStarted) -> Refusal | None
     agent = state.agents[event.agent]
     if agent.status != "waiting":
         return Refusal(code="conflict", message=f"agent {event.agent!r} is {agent.status}")
-    if (agent.checked or agent.judges) and not is_ready(state, agent):
+    if (agent.checked or agent.judges or agent.stands_in) and not is_ready(state, agent):
         message = f"what is handed to agent {event.agent!r} is not offered to it"
         return Refusal(code="conflict", message=message)
     if event.epoch <= state.epoch:

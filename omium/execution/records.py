@@ -63,7 +63,8 @@ class PlannedHandoff(Record, frozen=True, kw_only=True):
     ``schema`` is the digest of the receiver's input schema; ``retries`` is how often the giver
     runs again by itself when what it hands over is rejected; ``deadline_s`` how many seconds the
     receiver has to accept it, None where it may take for ever. ``validators``, functions and
-    agents, vote about it first, and ``votes_min`` of them have to be for it.
+    agents, vote about it first, and ``votes_min`` of them have to be for it. ``stand_in`` is the
+    agent that is asked for another output when that of the giver is not taken.
     """
 
     source: AgentName
@@ -72,6 +73,7 @@ class PlannedHandoff(Record, frozen=True, kw_only=True):
     deadline_s: float | None = None
     validators: tuple[str, ...] = ()
     votes_min: int = 0
+    stand_in: AgentName | None = None
 
 
 class PlannedAgent(Record, frozen=True, kw_only=True):
@@ -80,7 +82,8 @@ class PlannedAgent(Record, frozen=True, kw_only=True):
     Of these ``when`` hand to it only if their output fits a condition, and ``otherwise`` only
     if it fits no condition of theirs. ``loops`` are the agent's own handoffs back, in order;
     ``checked`` are the handoffs to it that it does not take unseen. A judge votes about what is
-    handed to the agents ``judges``, all of it by the one that it waits for.
+    handed to the agents ``judges``, all of it by the one that it waits for. A stand-in runs when
+    what that one hands to the agent ``stands_in`` is rejected, and has an output for it instead.
     """
 
     name: AgentName
@@ -90,6 +93,7 @@ class PlannedAgent(Record, frozen=True, kw_only=True):
     loops: tuple[PlannedLoop, ...] = ()
     checked: tuple[PlannedHandoff, ...] = ()
     judges: tuple[AgentName, ...] = ()
+    stands_in: AgentName | None = None
 
 
 class Origin(Record, frozen=True, kw_only=True):
@@ -134,10 +138,11 @@ class Reason(Record, frozen=True, kw_only=True):
 
 class Rejection(Record, frozen=True, kw_only=True):
     """What ``to`` said when it did not take an agent's output: what that agent is told when it
-    runs again because of it."""
+    runs again because of it. A stand-in is told it of the output of ``source``."""
 
     to: AgentName
     reasons: tuple[Reason, ...]
+    source: AgentName | None = None
 
 
 class Vote(Record, frozen=True, kw_only=True):
@@ -204,4 +209,4 @@ PauseReason = Literal[
 AttemptCause = Literal["first", "worker_lost", "resumed", "retry"]
 AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled", "asked"]
 Decision = Literal["retry", "answer", "fail", "approve", "deny"]
-HandoffDecision = Literal["retry", "answer", "approve", "fail"]
+HandoffDecision = Literal["retry", "delegate", "answer", "approve", "fail"]

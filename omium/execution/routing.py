@@ -11,9 +11,9 @@ it is skipped when none was taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from omium.execution import handoffs, offers, votes
+from omium.execution import handoffs, offers, stand_ins, votes
 from omium.execution.events import (
     AgentSkipped,
     Completed,
@@ -140,8 +140,9 @@ def is_taken(state: ExecutionState, source: AgentName, to: AgentName) -> bool | 
             return None
     if giver.status == "skipped":
         return False
-    # A judge is handed what any of those is handed whom it judges for.
-    to_whom = [state.agents[name] for name in receiver.judges] or [receiver]
+    # A judge is handed what any of those is handed whom it judges for; so is a stand-in.
+    served = receiver.judges or ((receiver.stands_in,) if receiver.stands_in else ())
+    to_whom = [state.agents[name] for name in served] or [receiver]
     return any(_is_meant_for(state, giver, other) for other in to_whom)
 
 
@@ -185,6 +186,8 @@ def _is_next(state: ExecutionState, agent: AgentState) -> bool:
     """Whether an agent that waits does so for nobody before it."""
     if agent.status != "waiting":
         return False
+    if agent.stands_in is not None:
+        return stand_ins.is_wanted(state, agent)
     taken = _incoming(state, agent)
     if None in taken or not (True in taken or not taken):
         return False
@@ -200,6 +203,8 @@ def is_passed_over(state: ExecutionState, agent: AgentState) -> bool:
     """Whether an agent that waits is to be skipped."""
     if agent.status != "waiting" or not agent.upstream:
         return False
+    if agent.stands_in is not None and stand_ins.is_dispensable(state, agent):
+        return True
     return all(taken is False for taken in _incoming(state, agent))
 
 
@@ -212,7 +217,7 @@ def ready_agents(state: ExecutionState) -> list[AgentName]:
 
 def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
     """The agents whose outputs are the result: those that completed and handed to nobody. A judge's
-    output is its vote."""
+    output is its vote, and a stand-in's is offered as that of its giver."""
     handed = {
         source
         for agent in state.agents.values()
@@ -222,7 +227,10 @@ def sinks(state: ExecutionState) -> tuple[AgentName, ...]:
     return tuple(
         agent.name
         for agent in state.agents.values()
-        if agent.status == "completed" and agent.name not in handed and not agent.judges
+        if agent.status == "completed"
+        and agent.name not in handed
+        and not agent.judges
+        and agent.stands_in is None
     )
 
 
@@ -250,18 +258,23 @@ def seen(state: ExecutionState, name: AgentName) -> dict[AgentName, Payload]:
     Of an agent before it that is the latest output. In a loop, of itself and of those that come
     after it in the loop, it is the output of the round before: what it was sent back with. So it is
     of an agent that runs again because its output was rejected. What a judge says is for nobody
-    else to see.
+    else to see, and what a stand-in has is seen as its giver's by the receiver.
     """
     given = {source: state.agents[source].output for source in before(state, name)}
     for one in state.agents[name].checked:
         handoff = offers.standing(state, one.source, name)
         if handoff is not None and handoff.value is not None:
             given[one.source] = handoff.value
+    for source in state.agents[name].upstream:
+        judged = stand_ins.judged_value(state, state.agents[name], source)
+        if judged is not None:
+            given[source] = judged.value
     for loop in state.loops:
         if name in loop.agents:
             for other in loop.agents:
-                is_judge = bool(state.agents[other].judges)
-                if other == name or (name in before(state, other) and not is_judge):
+                one = state.agents[other]
+                is_seen = not one.judges and one.stands_in is None
+                if other == name or (name in before(state, other) and is_seen):
                     given[other] = state.agents[other].recalled
     if handoffs.rejections(state, name):
         given[name] = state.agents[name].recalled
@@ -278,16 +291,20 @@ def due(state: ExecutionState) -> tuple[Event, ...]:
     for agent in state.agents.values():
         loop = next_round(state, agent)
         if loop is not None:
-            return (round_of(state, loop),)
+            # All of the loop have to be done, and who stands in for nobody is not yet.
+            return _skips(state, loop.agents) or (round_of(state, loop),)
         if exhausted(state, agent) is not None:
             failure = _used_up(state, agent)
             return (FailureRecorded(failure=failure), Failed(failure=failure))
     rejected = handoffs.after_rejection(state)
     if rejected:
         return rejected
-    passed_over = [agent for agent in state.agents.values() if is_passed_over(state, agent)]
-    if passed_over:
-        return tuple(AgentSkipped(agent=agent.name) for agent in passed_over)
+    answered = tuple(stand_ins.answers(state))
+    if answered:
+        return answered
+    skips = _skips(state, state.agents)
+    if skips:
+        return skips
     offered = [
         offer
         for agent in state.agents.values()
@@ -302,6 +319,14 @@ def due(state: ExecutionState) -> tuple[Event, ...]:
     if is_at_end(state):
         return (Completed(sinks=sinks(state)),)
     return ()
+
+
+def _skips(state: ExecutionState, among: Collection[AgentName]) -> tuple[Event, ...]:
+    return tuple(
+        AgentSkipped(agent=agent.name)
+        for agent in state.agents.values()
+        if agent.name in among and is_passed_over(state, agent)
+    )
 
 
 def is_at_end(state: ExecutionState) -> bool:

@@ -22,7 +22,7 @@ from omium.types import AgentName, ExecutionId, Status, TenantId, WorkerId
 
 CallStatus = Literal["open", "completed", "failed"]
 AgentStatus = Literal["waiting", "leased", "completed", "skipped"]
-HandoffStatus = Literal["offered", "accepted", "rejected", "failed"]
+HandoffStatus = Literal["offered", "accepted", "rejected", "delegated", "failed"]
 
 
 @dataclass(slots=True)
@@ -74,6 +74,7 @@ class AgentState:
     otherwise: tuple[AgentName, ...] = ()
     checked: tuple[PlannedHandoff, ...] = ()
     judges: tuple[AgentName, ...] = ()
+    stands_in: AgentName | None = None
     status: AgentStatus = "waiting"
     epoch: int = 0
     sequence: int = 0
@@ -123,8 +124,9 @@ class HandoffState:
     """The latest handoff from ``source`` to ``to`` that was offered, at journal ``index``.
 
     ``epoch`` is that of the attempt that completed the giver. ``value`` is what is handed over
-    instead of its output, once somebody said so. ``rejections`` counts those in a row; ``votes``
-    are about what is handed over, in the order in which they were given.
+    instead of its output, once somebody said so: a person or, ``by_agent``, the stand-in of the
+    giver, who has stood in once then. ``rejections`` counts those in a row; ``votes`` are about
+    what is handed over, in the order in which they were given.
     """
 
     name: str
@@ -137,6 +139,8 @@ class HandoffState:
     status: HandoffStatus = "offered"
     reasons: tuple[Reason, ...] = ()
     value: Payload | None = None
+    by_agent: bool = False
+    stood_in: bool = False
     rejections: int = 0
     votes: tuple[Vote, ...] = ()
 

@@ -74,7 +74,7 @@ def to_vote(state: ExecutionState) -> tuple[HandoffVoted, ...]:
 def _judged(state: ExecutionState, handoff: HandoffState, judge: AgentName) -> Vote | None:
     """The vote of a judge about a handoff: what it handed over. None while it has not."""
     agent = state.agents[judge]
-    if handoff.value is not None:
+    if handoff.value is not None and not handoff.by_agent:
         return Vote(validator=judge, ballot="for", reason=ANSWERED)
     if agent.status != "completed" or agent.output is None:
         return None

@@ -23,6 +23,7 @@ LAST_OUTPUT_CHARS_MAX = 4_000
 """How much a model is shown of an answer that was not taken."""
 
 _NOT_TAKEN = "Your last answer to this was not accepted. It was:"
+_NOT_TAKEN_OF = "The answer of {} to this was not accepted. It was:"
 _BECAUSE = "Give another one. This was wrong with it:"
 
 
@@ -48,7 +49,8 @@ class Assignment:
     none; ``absent`` names all that are without one. ``saved`` is the state of the last completed
     step as the adapter stored it, None before the first; ``steps`` names all completed ones.
     ``round`` counts the times that the agent has begun anew, from 1. ``rejections`` say why, where
-    others did not take its last output, which is among ``outputs`` then.
+    others did not take its last output, which is among ``outputs`` then, or that of the agent for
+    which it stands in.
     """
 
     execution_id: ExecutionId
@@ -79,18 +81,21 @@ class Assignment:
         }
 
     def told(self, task: str) -> str:
-        """What a model is asked for, and below it why its last answer to that was not taken."""
+        """What a model is asked for, and below it why its last answer to that was not taken, or the
+        answer of the agent for which it stands in."""
         if not self.rejections:
             return task
-        last = json.dumps(self.outputs.get(self.agent.name), ensure_ascii=False)
+        source = self.rejections[0].source
+        last = json.dumps(self.outputs.get(source or self.agent.name), ensure_ascii=False)
         if len(last) > LAST_OUTPUT_CHARS_MAX:
             last = f"{last[: LAST_OUTPUT_CHARS_MAX - 1]}…"
+        not_taken = _NOT_TAKEN_OF.format(source) if source else _NOT_TAKEN
         lines = [
             f"- {rejection.to}: {line_of(reason)}"
             for rejection in self.rejections
             for reason in rejection.reasons[:REASONS_TOLD_MAX]
         ]
-        return "\n".join([task, "", _NOT_TAKEN, last, "", _BECAUSE, *lines])
+        return "\n".join([task, "", not_taken, last, "", _BECAUSE, *lines])
 
 
 ToolRun = Callable[[Json], Awaitable[Json]]

@@ -15,10 +15,12 @@ def plan_of(*words: str) -> tuple[PlannedAgent, ...]:
     otherwise; ``b<a#`` checks what a hands to it, and ``b<a#1`` lets a try again once,
     ``b<a#@60`` takes 60 s at most; ``b<a#~2/3`` has three validators, v1 to v3, of whom two have
     to be for it; in ``a j<a:b b<a#~2/1`` agent j is one more;
+    in ``a f<a=b b<a#`` agent f stands in for a towards b;
     ``b>a*2?!`` hands back to a at most twice, when it fits, and fails after."""
     upstream: dict[str, list[str]] = {}
     loops: dict[str, list[PlannedLoop]] = {}
     judged: dict[str, list[str]] = {}
+    stands_in: dict[str, str] = {}
     for word in words:
         if (loop := _LOOP.fullmatch(word)) is not None:
             source, to, rounds, conditional, fails = loop.groups()
@@ -28,7 +30,7 @@ def plan_of(*words: str) -> tuple[PlannedAgent, ...]:
                 if (name == to or to in _before(upstream, name))
                 and any(
                     one == source or one in _before(upstream, source)
-                    for one in judged.get(name) or [name]
+                    for one in judged.get(name) or [stands_in.get(name) or name]
                 )
             )
             loops.setdefault(source, []).append(
@@ -42,7 +44,9 @@ def plan_of(*words: str) -> tuple[PlannedAgent, ...]:
             )
         else:
             word, _, receivers = word.partition(":")
+            word, _, receiver = word.partition("=")
             name, _, givers = word.partition("<")
+            stands_in[name] = receiver
             judged[name] = [receiver for receiver in receivers.split(",") if receiver]
             upstream[name] = [giver for giver in givers.split(",") if giver]
     checked: dict[str, list[PlannedHandoff]] = {}
@@ -62,6 +66,10 @@ def plan_of(*words: str) -> tuple[PlannedAgent, ...]:
                     deadline_s=float(check[2]) if check[2] else None,
                     validators=(*(f"v{n}" for n in range(1, int(check[4] or 0) + 1)), *judges),
                     votes_min=int(check[3] or 0),
+                    stand_in=next(
+                        (f for f in stands_in if stands_in[f] == name and upstream[f] == [source]),
+                        None,
+                    ),
                 )
                 checked.setdefault(name, []).append(planned)
         upstream[name] = [_CHECK.sub("", giver) for giver in givers]
@@ -74,6 +82,7 @@ def plan_of(*words: str) -> tuple[PlannedAgent, ...]:
             loops=tuple(loops.get(name, ())),
             checked=tuple(checked.get(name, ())),
             judges=tuple(judged[name]),
+            stands_in=stands_in[name] or None,
         )
         for name, givers in upstream.items()
     )

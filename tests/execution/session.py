@@ -409,6 +409,9 @@ def event_of(name: str, *words: str) -> ev.Event:
             return ev.HandoffRejected(
                 agent=agent, handoff=handoff, reasons=(reason,) if message else ()
             )
+        case "expire", (agent, handoff):
+            reason = Reason(code="deadline", message="late")
+            return ev.HandoffRejected(agent=agent, handoff=handoff, reasons=(reason,))
         case "settle", (agent, handoff, decision, *rest):
             return ev.HandoffDecided(
                 agent=agent,

@@ -25,6 +25,7 @@ SESSIONS = (
     "routes",
     "handoffs",
     "judges",
+    "stand_ins",
 )
 
 

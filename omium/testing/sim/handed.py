@@ -89,7 +89,7 @@ class HandoffLaw:
                 del self._verdicts[name]
             case "fail":
                 self._verdicts[name] = "failed"
-            case "retry":
+            case "retry" | "delegate":
                 pass
         for agent in event.agents:
             self._outputs.pop(agent, None)
