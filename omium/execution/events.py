@@ -237,10 +237,10 @@ class HandoffDecided(_Event, frozen=True, kw_only=True, tag="handoff.decided"):
     """What comes of a handoff that ``agent`` rejected.
 
     ``retry``: its giver and all that wait for it, ``agents``, begin anew. ``delegate``: the agent
-    that stands in for the giver is to have another output, anew if it is among ``agents``. ``answer``: ``output``, a person's or
-    that agent's, is offered instead; then ``agents`` are the judges who vote anew. ``approve``: it
-    is taken as it is, or is offered anew where it was only late. ``fail``: the execution fails.
-    ``by`` is empty where that followed from the definition.
+    that stands in for the giver is to have another output, anew if it is among ``agents``.
+    ``answer``: ``output``, a person's or that agent's, is offered instead; then ``agents`` are the
+    judges who vote anew. ``approve``: it is taken as it is, or is offered anew where it was only
+    late. ``fail``: the execution fails. ``by`` is empty where that followed from the definition.
     """
 
     agent: AgentName

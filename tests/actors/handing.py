@@ -21,3 +21,11 @@ async def give(context: AgentContext) -> Any:
     round_ = context.assignment.round
     await context.checkpoint(round_)
     return values[min(round_, len(values)) - 1]
+
+
+async def mend(context: AgentContext) -> Any:
+    """Stands in for ``giver``: hands over ``inputs.mended`` after a checkpoint, and what it is told
+    of the output that was not taken."""
+    mended: Any = context.inputs["mended"]
+    await context.checkpoint("looked")
+    return {**mended, "instead_of": context.outputs["giver"], "why": context.rejections}
