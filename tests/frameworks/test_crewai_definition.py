@@ -93,6 +93,25 @@ async def test_a_model_is_told_why_its_answer_was_not_taken(tmp_path: Path) -> N
     assert "- b: /rate: found 50, expected a number of at most 10" in told[0]
 
 
+async def test_the_model_of_a_stand_in_is_told_whose_answer_was_not_taken(tmp_path: Path) -> None:
+    first = crew(task("Rate it."), name="a", output=FIGURES)
+    other = crew(task("Rate it with care."), name="careful")
+    usual = {"type": "object", "properties": {"rate": {"type": "number", "maximum": 10}}}
+    second = crew(task("Say {a}."), name="b", input=usual)
+    handoffs = [{"from": "a", "to": "b", "stand_in": "careful"}]
+    answers = ({"rate": 50, "risk": "high"}, GOOD, "done")
+    async with crew_stage(tmp_path, in_turn(*(Answer(content=one) for one in answers))) as s:
+        execution_id = await s.submit(workflow(first, other, second, handoffs=handoffs))
+        assert await s.result(execution_id) == "done"
+        bodies = asked(s)
+    assert "Rate it with care." in (told := texts(bodies[1]))
+    assert "The answer of a to this was not accepted" in told
+    assert '{"rate": 50, "risk": "high"}' in told
+    assert "- b: /rate: found 50, expected a number of at most 10" in told
+    shape = bodies[1]["response_format"]["json_schema"]["schema"]
+    assert list(shape["properties"]) == ["rate", "risk"], "it is asked for what its giver promises"
+
+
 async def test_each_task_keeps_to_its_own_shape(tmp_path: Path) -> None:
     inner = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tasks = [task("Say n.", name="task2", output=inner), task("Say it.")]
