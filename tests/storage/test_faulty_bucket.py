@@ -93,4 +93,4 @@ async def test_a_bucket_on_bad_days_delays_nobody_and_loses_nothing(
     found = tmp_path / "found"
     restored = await restore(archive, past, found)
     assert restored.index == view.committed
-    assert list(disagreements([data / FILE_NAME, found / FILE_NAME])) == []
+    assert list(disagreements({"data": data / FILE_NAME, "found": found / FILE_NAME})) == []
