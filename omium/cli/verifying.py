@@ -112,7 +112,7 @@ def _reaches(disks: Sequence[SeatDisk], shard: str) -> Iterable[str]:
             continue
         if disk.reach is None:
             away = f"no disk here; it belongs to node {disk.node}" if disk.node else "no disk here"
-            text = away if isinstance(disk.error, NotFound) else "not read"
+            text = away if isinstance(disk.error, NotFound) else "damaged"
         else:
             text = f"applied up to entry {disk.reach.applied}"
             if disk.reach.last > disk.reach.applied:

@@ -132,7 +132,7 @@ def test_what_is_damaged_in_one_seat_is_told_with_its_number(omium: Omium, tmp_p
     (seat_folder(data, 3) / REPLICA_NAME).write_text("no database of ours " * 1_000)
     found = omium("verify", "--data-dir", data)
     assert found.exit_code == 7
-    assert "seat 3: not read\n" in found.stdout
+    assert "seat 3: damaged\n" in found.stdout
     assert "seat 2: corrupt record n 'a': " in found.stdout
     assert "seat 3: corrupt record " in found.stdout
     assert "records: n a: seat 1 and seat 2 differ" in found.stdout
@@ -164,7 +164,7 @@ def test_a_seat_that_is_condemned_counts_as_damaged(omium: Omium, tmp_path: Path
     (seat_folder(data, 1) / MARK_NAME).write_text("log@2")
     found = omium("verify", "--data-dir", data)
     assert found.exit_code == 7
-    assert "seat 1: not read\n" in found.stdout
+    assert "seat 1: damaged\n" in found.stdout
     assert "it was found damaged, and is to be put aside" in found.stdout
     kept = omium("backup", tmp_path / "archive", "--data-dir", data)
     assert kept.exit_code == 0, kept.stderr
