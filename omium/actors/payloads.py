@@ -24,6 +24,8 @@ class Blobs(Protocol):
 
     async def get(self, ref: BlobRef, *, tenant: str) -> bytes: ...
 
+    async def exists(self, ref: BlobRef, *, tenant: str) -> bool: ...
+
 
 def as_json(value: Any, what: str) -> Json:
     """``value`` as the journal will give it back, so that a replay sees what the first run saw.

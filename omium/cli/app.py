@@ -32,6 +32,7 @@ from omium.cli import (
     safekeeping,
     service,
     starting,
+    verifying,
     watching,
     webhooks,
     workflows,
@@ -182,7 +183,7 @@ app.add_typer(_keys, name="keys", rich_help_panel=_SERVING)
 app.add_typer(_webhooks, name="webhooks", rich_help_panel=_SERVING)
 _add(app, _KEEPING, "backup", safekeeping.backup)
 _add(app, _KEEPING, "restore", safekeeping.restore)
-_add(app, _KEEPING, "verify", safekeeping.verify)
+_add(app, _KEEPING, "verify", verifying.verify)
 _add(app, _LOOKING, "ps", looking.ps)
 _add(app, _LOOKING, "show", looking.show)
 _add(app, _LOOKING, "checkpoints", looking.checkpoints)

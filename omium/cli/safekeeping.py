@@ -1,12 +1,11 @@
-"""``backup``, ``restore`` and ``verify``: a data directory's past, elsewhere and back, and whether
-all of it is still what was written."""
+"""``backup`` and ``restore``: a data directory's past, elsewhere and back."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,25 +15,21 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from omium.actors.group.disks import SeatDisk, disks_by_shard, furthest
 from omium.actors.shards.opening import (
     claim_shard,
-    recorded_shards,
     shard_count_in,
     shard_folder,
     shard_url,
 )
 from omium.actors.shards.placement import SHARDS_MAX
 from omium.cli.options import AsJson, DataDir, settings_of
-from omium.cli.records import REPLICA_NAME
 from omium.cli.terminal import out, out_json, say
 from omium.cli.wording import counted, size_text
 from omium.clock import SystemClock
 from omium.config import Settings
-from omium.errors import Conflict, InputError, NotFound, OmiumError
+from omium.errors import Conflict, InputError, NotFound
 from omium.storage.replica import Replica
-
-DAMAGED_EXIT = 7
-SHOWN_MAX = 100
 
 Url = Annotated[
     str,
@@ -46,7 +41,8 @@ Url = Annotated[
 
 def backup(target: Url, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring everything that a data directory holds to an archive: what it committed, and its
-    blobs. Only what is not there yet is sent. A runtime may be at work meanwhile.
+    blobs. Only what is not there yet is sent. A runtime may be at work meanwhile. Of a group of
+    coordinators the seat is read that has come furthest, of those whose disks are here.
 
     Examples:
 
@@ -60,8 +56,9 @@ def backup(target: Url, data_dir: DataDir = None, as_json: AsJson = False) -> No
         out_json(done)
         return
     for part in done.get("shards", [done]):
+        seat = f", from the disk of seat {part['seat']}" if "seat" in part else ""
         out(
-            f"{part['replica']} is in {target} up to entry {part['index']}: "
+            f"{part['replica']} is in {target} up to entry {part['index']}{seat}: "
             f"{counted(part['executions'], 'execution')}, {counted(part['blobs'], 'new blob')} "
             f"({size_text(part['blob_bytes'])})"
         )
@@ -79,19 +76,28 @@ def refuse_own_archive(settings: Settings, target: str) -> None:
 async def _backup_all(settings: Settings, target: str) -> dict[str, Any]:
     """The home shard, and with it all others, each in a part of the archive."""
     home, *further = [
-        await _backup(settings, replica, target, shard)
-        for shard, replica in enumerate(_replicas_of(settings))
+        await _backup(settings, disks, target, shard)
+        for shard, disks in enumerate(disks_by_shard(settings.data_dir))
     ]
     return {**home, "shards": [home, *further]} if further else home
 
 
-async def _backup(settings: Settings, replica: Path, target: str, shard: int) -> dict[str, Any]:
+async def _backup(
+    settings: Settings, disks: Sequence[SeatDisk], target: str, shard: int
+) -> dict[str, Any]:
+    """A shard, of whose seats the one that has come furthest is read: any other may lack what was
+    acknowledged."""
     from omium.serve.composition import object_store_at
     from omium.storage.archive import Archive
     from omium.storage.shipping import Shipment, copy_blobs, lasting_id, tenants_in
     from omium.storage.verifying import executions_in
 
     clock = SystemClock()
+    disk = furthest(disks)
+    replica = disk.path
+    for other in disks:
+        if other.error is not None:
+            say(f"seat {other.seat} is not read: {other.error}")
     there = object_store_at(settings, target)
     name = lasting_id(replica, clock)
     archive = Archive(object_store_at(settings, shard_url(target, shard)))
@@ -107,6 +113,7 @@ async def _backup(settings: Settings, replica: Path, target: str, shard: int) ->
     return {
         "type": "backup",
         "replica": name,
+        **({"seat": disk.seat} if disk.seat else {}),
         "index": shipment.shipped,
         "executions": executions_in(replica),
         "blobs": len(blobs),
@@ -258,117 +265,6 @@ async def _restore(
         "blobs": len(blobs),
         "blob_bytes": sum(blobs),
     }
-
-
-def verify(
-    directories: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[DIR]...",
-            help="Data directories; those of one group are compared. Default: the one in use.",
-            show_default=False,
-        ),
-    ] = None,
-    archive: Annotated[
-        str | None,
-        typer.Option("--archive", metavar="URL", help="Read everything in this archive too."),
-    ] = None,
-    blobs: Annotated[
-        bool, typer.Option("--blobs", help="Read every blob too, and name those that are missing.")
-    ] = False,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check every checksum. A runtime may be at work meanwhile. Damage makes the exit code 7.
-
-    Examples:
-
-      omium verify
-      omium verify --blobs --archive s3://backups/omium
-      omium verify member-1 member-2 member-3
-    """
-    settings = settings_of(data_dir)
-    # Those of one group have one past.
-    groups = [[folder / REPLICA_NAME for folder in directories]] if directories else []
-    groups = groups or [[replica] for replica in _replicas_of(settings)]
-    found = asyncio.run(_verify(settings, groups, archive, blobs=blobs))
-    damage = [str(error) for error in found]
-    if as_json:
-        out_json({"type": "verify", "replicas": sum(map(len, groups)), "damage": damage})
-    else:
-        for line in damage[:SHOWN_MAX]:
-            out(line)
-        if len(damage) > SHOWN_MAX:
-            out(f"and {len(damage) - SHOWN_MAX} more")
-        out(f"{counted(len(damage), 'record')} damaged" if damage else "OK: no damage")
-    raise typer.Exit(DAMAGED_EXIT if damage else 0)
-
-
-async def _verify(
-    settings: Settings, groups: list[list[Path]], url: str | None, *, blobs: bool
-) -> list[OmiumError]:
-    from omium.storage.verifying import damage_in_replica, disagreements, executions_in
-
-    found: list[OmiumError] = []
-    places = [place for group in groups for place in group]
-    for place in places:
-        found += damage_in_replica(place)
-        say(f"{place}: {counted(executions_in(place), 'execution')} read")
-    for group in groups:
-        found += disagreements(group)
-    if blobs:
-        found += [error async for error in _damaged_blobs(settings, places)]
-    if url is not None:
-        found += [error async for error in _damaged_archive(settings, url)]
-    return found
-
-
-async def _damaged_blobs(settings: Settings, places: list[Path]) -> AsyncIterator[OmiumError]:
-    from omium.serve.composition import object_store_at
-    from omium.storage.shipping import tenants_in
-    from omium.storage.verifying import damage_in_blobs, missing_blobs
-
-    read = 0
-    tenants = sorted({tenant for place in places for tenant in tenants_in(place)})
-    store = object_store_at(settings, settings.blobs)
-    async for read, error in damage_in_blobs(store, tenants):  # noqa: B007 (the last is told)
-        if error is not None:
-            yield error
-    named: set[str] = set()
-    for place in places:
-        async for error in missing_blobs(store, place):
-            # What two seats name is missing once.
-            if error.name not in named:
-                named.add(error.name)
-                yield error
-    say(f"{settings.blobs}: {counted(read, 'blob')} read")
-
-
-async def _damaged_archive(settings: Settings, url: str) -> AsyncIterator[OmiumError]:
-    from omium.serve.composition import object_store_at
-    from omium.storage.archive import Archive
-    from omium.storage.verifying import damage_in_archive
-
-    shards = shard_count_in(await object_store_at(settings, url).keys("shards"))
-    archives = [Archive(object_store_at(settings, shard_url(url, n))) for n in range(shards)]
-    pasts = [(archive, past) for archive in archives for past in await archive.pasts()]
-    if not pasts:
-        raise NotFound("archive", url, "nothing was ever shipped or backed up to it")
-    with tempfile.TemporaryDirectory(prefix="omium-verify-") as scratch:
-        for archive, past in pasts:
-            async for error in damage_in_archive(archive, past, Path(scratch)):
-                yield error
-            say(f"{url}: {past.claim.replica} read, up to entry {past.end}")
-
-
-def _replicas_of(settings: Settings) -> list[Path]:
-    """The replica of each shard, by number."""
-    data_dir = settings.data_dir
-    paths = [shard_folder(data_dir, n) / REPLICA_NAME for n in range(recorded_shards(data_dir))]
-    for path in paths:
-        if not path.exists():
-            raise NotFound("replica", str(path), "nothing has run in this data directory yet")
-    return paths
 
 
 class _Bar:

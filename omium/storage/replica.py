@@ -44,6 +44,7 @@ from omium.execution.fold import create, evolve
 from omium.execution.machine import Refusal, check
 from omium.execution.people import pause_of
 from omium.execution.state import ExecutionState
+from omium.storage.backlog import Backlog
 from omium.storage.catalog import Catalog, RecordWritten, RequestClaimed
 from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
 from omium.storage.outbox import WEBHOOK_KIND, Outbox
@@ -54,10 +55,6 @@ from omium.types import ExecutionId, Status
 FILE_NAME = "replica.sqlite"
 LOG_ROWS_KEPT = 1_024
 """Applied log rows kept for members that lag; older ones are trimmed."""
-
-UNSHIPPED_ROWS_MAX = 65_536
-"""Applied log rows kept until they are in the archive. More are not: a copy of the database then
-takes their place there."""
 
 CACHED_STATES_MAX = 1_024
 """States of finished executions kept in memory. Unfinished ones always are."""
@@ -108,6 +105,7 @@ class Replica:
         self._synced = True
         self.shipped: int | None = None
         """The last index that the archive holds; None where nothing is shipped."""
+        self._backlog = Backlog(connection)
         self.in_group = identity_in(connection) is not None
         """Whether this is the file of a group's member, whose log may be ahead of what is
         committed."""
@@ -268,8 +266,9 @@ class Replica:
     def trimmed(self, wanted: int) -> int:
         """Up to where the log may be trimmed, which is ``wanted`` up to where it is not needed."""
         if self.shipped is None:
+            self._backlog.forget()
             return wanted
-        return max(min(wanted, self.shipped), self._applied - UNSHIPPED_ROWS_MAX)
+        return min(wanted, self._backlog.kept_after(self.shipped, self._applied))
 
     def carry_out(self, commands: Iterable[Command], upto: int) -> list[Outcome]:
         """Carry out ``commands``, which bring the state to index ``upto`` of the log, inside the
@@ -403,6 +402,7 @@ class Replica:
         """Forget what is in memory: the disk is right."""
         self._states.clear()
         self._pending.clear()
+        self._backlog.forget()
         with translated(self._path):
             self._applied = applied_in(self._connection, self._path)
             (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()

@@ -36,9 +36,7 @@ def damage_in_replica(path: Path) -> Iterator[OmiumError]:
     Raises ``NotFound`` where there is none, and ``CorruptRecord`` for a file that cannot be
     opened at all.
     """
-    if not path.exists():
-        raise NotFound("replica", str(path), "nothing has run in this data directory yet")
-    connection = open_reader(path)
+    connection = _opened(path)
     try:
         with translated(path):
             # One read transaction: all of it is of one moment.
@@ -82,6 +80,30 @@ def _damage_in_journals(connection: sqlite3.Connection, path: Path) -> Iterator[
             yield error
 
 
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a replica has come: the last index of the log that it has ``applied``, and the last
+    that it holds. What is between is not known to be committed."""
+
+    applied: int
+    last: int
+
+
+def reach_of(path: Path) -> Reach:
+    """How far the replica in the file ``path`` is. Raises as ``damage_in_replica``."""
+    with closing(_opened(path)) as connection, translated(path):
+        # One read transaction: both are of one moment.
+        connection.execute("BEGIN")
+        applied = applied_in(connection, path)
+        (newest,) = connection.execute("SELECT max(idx) FROM log").fetchone()
+    return Reach(applied=applied, last=max(newest or 0, applied))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise NotFound("replica", str(path), "nothing has run in this data directory yet")
+    return open_reader(path)
+
+
 def executions_in(path: Path) -> int:
     """How many executions a replica holds."""
     with closing(Journal.open(path)) as journal:
@@ -98,14 +120,21 @@ _APPLIED = {
 """What the log gave beside the journals, and by what a row of it is told to people."""
 
 
-def disagreements(paths: Sequence[Path]) -> Iterator[CorruptRecord]:
+def disagreements(replicas: Mapping[str, Path]) -> Iterator[CorruptRecord]:
     """Where two replicas differ: in the journals and in what is committed of the log as far as both
-    go, and in all that was applied where both have applied the same. One group has one past."""
-    for one, other in combinations(paths, 2):
-        yield from _disagreements(one, other)
+    go, and in all that was applied where both have applied the same. One group has one past.
+
+    They are told by their names in ``replicas``. Each is read as it is at one moment, so that they
+    may be written meanwhile: one that is behind another differs in nothing.
+    """
+    for one, other in combinations(replicas, 2):
+        try:
+            yield from _disagreements((one, other), replicas[one], replicas[other])
+        except CorruptRecord as error:
+            yield CorruptRecord(f"{one} and {other}", f"they cannot be compared: {error.reason}")
 
 
-def _disagreements(one: Path, other: Path) -> Iterator[CorruptRecord]:
+def _disagreements(names: tuple[str, str], one: Path, other: Path) -> Iterator[CorruptRecord]:
     connection = open_reader(one)
     try:
         with translated(one):
@@ -118,7 +147,7 @@ def _disagreements(one: Path, other: Path) -> Iterator[CorruptRecord]:
                 "JOIN other.journal AS theirs USING (execution, idx) "
                 "WHERE mine.crc <> theirs.crc GROUP BY mine.execution ORDER BY mine.execution"
             )
-            differ = f"{one} and {other} differ"
+            differ = f"{names[0]} and {names[1]} differ"
             for execution, index in rows:
                 yield CorruptRecord(f"{execution}@{index}", differ)
             applied = {name: applied_in(connection, one, schema=name) for name in ("main", "other")}
@@ -131,7 +160,7 @@ def _disagreements(one: Path, other: Path) -> Iterator[CorruptRecord]:
                 yield CorruptRecord(f"log@{index}", differ)
             if applied["main"] == applied["other"]:
                 yield from _differing_rows(connection, differ)
-            yield from _lacking(connection, applied, one, other)
+            yield from _lacking(connection, applied, names)
     finally:
         connection.close()
 
@@ -150,19 +179,18 @@ def _differing_rows(connection: sqlite3.Connection, differ: str) -> Iterator[Cor
 
 
 def _lacking(
-    connection: sqlite3.Connection, applied: Mapping[str, int], one: Path, other: Path
+    connection: sqlite3.Connection, applied: Mapping[str, int], names: tuple[str, str]
 ) -> Iterator[CorruptRecord]:
     """Executions of which the replica that has applied less knows more."""
     behind, ahead = ("main", "other") if applied["main"] <= applied["other"] else ("other", "main")
-    names = {"main": one, "other": other}
+    called = dict(zip(("main", "other"), names, strict=True))
+    lacks = f"{called[ahead]} has applied more than {called[behind]}, and lacks some of it"
     for (execution,) in connection.execute(
         f"SELECT execution FROM {behind}.journal GROUP BY execution HAVING max(idx) > ("
         f"SELECT coalesce(max(idx), 0) FROM {ahead}.journal AS more "
         f"WHERE more.execution = {behind}.journal.execution)"
     ):
-        yield CorruptRecord(
-            execution, f"{names[ahead]} has applied more than {names[behind]}, and lacks some of it"
-        )
+        yield CorruptRecord(execution, lacks)
 
 
 async def damage_in_blobs(

@@ -13,6 +13,7 @@ import pytest
 from omium.actors import messages as m
 from omium.actors import shipper
 from omium.actors.shipper import ShippingSettings
+from omium.storage import backlog
 from omium.storage import replica as replica_module
 from omium.storage.archive import Archive
 from omium.storage.object_urls import open_object_store
@@ -53,7 +54,7 @@ async def test_a_bucket_on_bad_days_delays_nobody_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(shipper, "PAUSE_S_MAX", QUICK_S)
     monkeypatch.setattr(replica_module, "LOG_ROWS_KEPT", ROWS_KEPT)
-    monkeypatch.setattr(replica_module, "UNSHIPPED_ROWS_MAX", UNSHIPPED_ROWS)
+    monkeypatch.setattr(backlog, "ROWS_MAX", UNSHIPPED_ROWS)
     rng = random.Random(7)
     mixed: list[Fault] = [*MIXED, *(rng.choice(MIXED) for _ in range(30))]
     url, options = f"s3://{bucket}/bad-days", s3_server.options(retries_max=0)
@@ -93,4 +94,4 @@ async def test_a_bucket_on_bad_days_delays_nobody_and_loses_nothing(
     found = tmp_path / "found"
     restored = await restore(archive, past, found)
     assert restored.index == view.committed
-    assert list(disagreements([data / FILE_NAME, found / FILE_NAME])) == []
+    assert list(disagreements({"data": data / FILE_NAME, "found": found / FILE_NAME})) == []

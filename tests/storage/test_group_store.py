@@ -24,7 +24,7 @@ from omium.errors import (
     PlatformError,
 )
 from omium.execution.commands import WriteRecord, encode_command
-from omium.storage import sqlite
+from omium.storage import backlog, group_store, sqlite
 from omium.storage.group_store import STATE_TABLES, GroupStore, copy_state
 from omium.storage.journal import Journal
 from omium.storage.replica import FILE_NAME, Replica
@@ -195,6 +195,27 @@ def test_only_the_group_writes_to_a_members_file(tmp_path: Path, store: GroupSto
     with pytest.raises(Conflict, match="belongs to a group"):
         alone.commit([record(1)])
     alone.close()
+
+
+def test_what_is_not_shipped_is_kept_up_to_a_bound_in_bytes(
+    store: GroupStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 40 * len(entry(2).data)
+    monkeypatch.setattr(group_store, "LOG_ENTRIES_KEPT", 8)
+    monkeypatch.setattr(group_store, "LOG_ENTRIES_DROPPED", 4)
+    monkeypatch.setattr(backlog, "BYTES_MAX", size)
+    store.replica.shipped = 1
+    kept: list[int] = []
+    for index in range(2, 200):
+        written(store, Batch(entries=[entry(index)], committed=[entry(index)]))
+        kept.append(store.storage.last_index() + 1 - store.storage.first_index())
+    # Records of three digits are a byte or two longer than the one that was measured.
+    assert kept[:30] == [*range(1, 31)]
+    assert 36 <= kept[-1] <= 40
+    # What is shipped goes, but for what those who lag may ask for.
+    store.replica.shipped = store.applied
+    written(store, Batch(entries=[entry(200)], committed=[entry(200)]))
+    assert store.storage.last_index() + 1 - store.storage.first_index() == 8
 
 
 def test_a_file_keeps_its_id_and_a_newcomer_gets_a_new_one(

@@ -17,6 +17,7 @@ from omium.consensus import Batch, Entry, initial_snapshot
 from omium.errors import Conflict, CorruptRecord, NotFound
 from omium.execution.commands import encode_command
 from omium.execution.events import Append
+from omium.storage import backlog
 from omium.storage import replica as replica_module
 from omium.storage.archive import Archive, Past
 from omium.storage.group_store import GroupStore
@@ -152,14 +153,18 @@ async def test_a_copy_takes_the_place_of_what_was_trimmed(
         assert everything(again) == known
 
 
+@pytest.mark.parametrize(
+    ("bound", "most"), [("ROWS_MAX", 16), ("BYTES_MAX", 40_000)], ids=["rows", "bytes"]
+)
 async def test_the_log_is_kept_until_it_is_shipped_but_not_for_ever(
-    source: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     monkeypatch.setattr(replica_module, "LOG_ROWS_KEPT", 4)
-    monkeypatch.setattr(replica_module, "UNSHIPPED_ROWS_MAX", 16)
+    monkeypatch.setattr(backlog, bound, most)
+    counted = {"ROWS_MAX": "count(*)", "BYTES_MAX": "sum(length(body))"}[bound]
 
-    def rows(replica: Replica) -> int:
-        return replica.connection.execute("SELECT count(*) FROM log").fetchone()[0]
+    def log(replica: Replica, what: str) -> int:
+        return replica.connection.execute(f"SELECT {what} FROM log").fetchone()[0]
 
     with replica_in(source) as replica:
         replica.shipped = 0
@@ -167,11 +172,37 @@ async def test_the_log_is_kept_until_it_is_shipped_but_not_for_ever(
         while replica.applied < 12:
             replica.commit(work(number))
             number += 1
-        assert rows(replica) == replica.applied
+        assert log(replica, "count(*)") == replica.applied
+        assert log(replica, counted) < most
         while replica.applied < 100:
             replica.commit(work(number))
             number += 1
-        assert rows(replica) <= 16 + 4
+        # It is looked at every four rows, each of which has up to 2,500 bytes.
+        assert log(replica, counted) <= most + 4 * (1 if bound == "ROWS_MAX" else 2_500)
+        assert log(replica, "count(*)") < replica.applied
+
+
+async def test_what_was_too_much_to_be_kept_is_in_the_archive_as_a_copy(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "LOG_ROWS_KEPT", 4)
+    monkeypatch.setattr(backlog, "BYTES_MAX", 10_000)
+    archive = archive_in(tmp_path)
+    with replica_in(source) as replica:
+        replica.commit(work(0))
+        made = await shipped(archive, source)
+        replica.shipped = made.shipped
+        # The store is away.
+        for number in range(1, 20):
+            replica.commit(work(number))
+        while await made.step():
+            pass
+        known = everything(replica)
+    past = await past_of(archive)
+    assert len(past.copies) == 1
+    await restore(archive, past, tmp_path / "there")
+    with replica_in(tmp_path / "there") as again:
+        assert everything(again) == known
 
 
 async def test_who_claims_later_is_the_only_writer(tmp_path: Path, source: Path) -> None:

@@ -19,11 +19,13 @@ from omium.storage.blobs import BlobStore, blob_key
 from omium.storage.object_urls import open_object_store
 from omium.storage.replica import FILE_NAME
 from omium.storage.verifying import (
+    Reach,
     damage_in_archive,
     damage_in_blobs,
     damage_in_replica,
     disagreements,
     missing_blobs,
+    reach_of,
 )
 from omium.types import DEFAULT_TENANT
 from tests.storage.replica_child import LEDGER
@@ -91,7 +93,7 @@ def test_replicas_of_one_group_have_one_past(source: Path, tmp_path: Path) -> No
     with replica_in(other) as replica:
         for number in range(2):
             replica.commit(work(number))
-    files = [source / FILE_NAME, other / FILE_NAME]
+    files = {"one": source / FILE_NAME, "two": other / FILE_NAME}
     # The one lags behind: that is no disagreement.
     assert list(disagreements(files)) == []
     raw(other, "UPDATE journal SET crc = crc + 1 WHERE execution = 'exe_ledger' AND idx = 2")
@@ -104,8 +106,8 @@ def test_who_has_applied_more_must_know_more(source: Path, tmp_path: Path) -> No
     with replica_in(other) as replica:
         replica.commit(work(0))
     raw(source, "DELETE FROM journal WHERE execution = 'exe_000000'")
-    (found,) = disagreements([source / FILE_NAME, other / FILE_NAME])
-    assert "exe_000000: " in str(found)
+    (found,) = disagreements({"one": source / FILE_NAME, "two": other / FILE_NAME})
+    assert str(found).endswith("exe_000000: one has applied more than two, and lacks some of it")
 
 
 @pytest.mark.parametrize(
@@ -128,12 +130,39 @@ def test_what_one_of_two_replicas_has_otherwise_is_named(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(source, other)
-    files = [source / FILE_NAME, other / FILE_NAME]
+    files = {"one": source / FILE_NAME, "two": other / FILE_NAME}
     assert list(disagreements(files)) == []
     raw(other, statement)
     (found,) = disagreements(files)
-    assert str(found).startswith(f"corrupt record {named}: ")
-    assert str(other) in str(found)
+    assert str(found) == f"corrupt record {named}: one and two differ"
+
+
+def test_one_that_cannot_be_read_is_told_and_the_others_are_compared(
+    source: Path, tmp_path: Path
+) -> None:
+    folders = {"one": source, "two": tmp_path / "two", "three": tmp_path / "three"}
+    for name in ("two", "three"):
+        shutil.copytree(source, folders[name])
+    raw(folders["two"], "UPDATE meta SET crc = 0")
+    raw(folders["three"], "UPDATE log SET body = x'00' WHERE idx = 2")
+    replicas = {name: folder / FILE_NAME for name, folder in folders.items()}
+    found = [str(error) for error in disagreements(replicas)]
+    assert [line.partition(": ")[0] for line in found] == [
+        "corrupt record one and two",
+        "corrupt record log@2",
+        "corrupt record two and three",
+    ]
+
+
+def test_how_far_a_replica_is(source: Path, tmp_path: Path) -> None:
+    with replica_in(source) as replica:
+        applied = replica.applied
+    assert reach_of(source / FILE_NAME) == Reach(applied=applied, last=applied)
+    # As a member's that holds what it has not been told to be committed.
+    raw(source, "UPDATE log SET idx = idx + 2 WHERE idx = (SELECT max(idx) FROM log)")
+    assert reach_of(source / FILE_NAME) == Reach(applied=applied, last=applied + 2)
+    with pytest.raises(NotFound):
+        reach_of(tmp_path / FILE_NAME)
 
 
 PLACES = {

@@ -96,6 +96,10 @@ class Control(Bound):
         blob = await self._blobs.put(bundle.data, tenant=self._tenant)
         return CodeRef(blob=blob, files=bundle.files, folders=bundle.folders)
 
+    async def has_code(self, code: CodeRef) -> bool:
+        """Whether a bundle of this tenant's is stored."""
+        return await self._blobs.exists(code.blob, tenant=self._tenant)
+
     async def code(self, code: CodeRef) -> bytes:
         """A bundle of this tenant's. Raises ``NotFound`` and ``CorruptBlob``."""
         return await self._blobs.get(code.blob, tenant=self._tenant)

@@ -119,6 +119,15 @@ def seat_folder(data_dir: Path, seat: int) -> Path:
     return data_dir if seat == FIRST_SEAT else data_dir / _SEATS / str(seat)
 
 
+def seats_with_disks(data_dir: Path) -> list[int]:
+    """The seats beside the first one whose disks are here."""
+    return sorted(
+        int(path.parent.name)
+        for path in data_dir.glob(f"{_SEATS}/*/{FILE_NAME}")
+        if path.parent.name.isdecimal()
+    )
+
+
 def open_store(
     data_dir: Path, seat: int, *, group: str, forming: bool, owner: str, clock: Clock
 ) -> GroupStore:

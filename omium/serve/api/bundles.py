@@ -57,7 +57,8 @@ class Bundles:
             )
 
     async def put(self, client: Client, bundle: Bundle) -> Uploaded:
-        """Store a bundle, for ever. One that is there changes nothing.
+        """Store a bundle, for ever. One that is there changes nothing, and one that ought to be
+        there and was lost is there again.
 
         Raises a ``limit_reached`` problem where the tenant has as much as it may.
         """
@@ -66,7 +67,8 @@ class Bundles:
         created = record is None
         if record is None:
             await self._check_room(client, len(bundle.data))
-            await client.put_code(bundle)
+        await client.put_code(bundle)
+        if record is None:
             body = _Body(bytes=len(bundle.data), files=bundle.files)
             try:
                 await client.put_record(KIND, sha256, msgspec.to_builtins(body), expect=0)
@@ -95,11 +97,15 @@ class Bundles:
             )
 
     async def get(self, client: Client, digest: str) -> Uploaded:
-        """A bundle of the tenant's by its digest. Raises ``NotFound``."""
+        """A bundle of the tenant's by its digest. Raises ``NotFound``, also for one that was lost:
+        who is told so uploads it again."""
         record = await client.record(KIND, digest.removeprefix(PREFIX))
         if record is None:
             raise NotFound("code", digest)
-        return _uploaded(record)
+        found = _uploaded(record)
+        if not await client.has_code(found.code):
+            raise NotFound("code", digest, "it was uploaded, and is no longer in the blob store")
+        return found
 
     async def page(self, client: Client, *, after: str, limit: int) -> list[Uploaded]:
         """The bundles of a tenant by digest, those after ``after``."""

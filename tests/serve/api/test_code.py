@@ -257,6 +257,24 @@ async def test_a_tenant_runs_what_it_brings(tmp_path: Path, folder: Path) -> Non
         assert str(folder) not in text
 
 
+async def test_what_was_lost_is_there_again_when_it_is_brought_again(
+    tmp_path: Path, folder: Path
+) -> None:
+    blobs, bundle = tmp_path / "blobs", pack((folder,)).data
+    async with served(tmp_path / "data", settings=bringing(), blobs_url=str(blobs)) as s:
+        digest = (await upload(s.http, bundle)).json()["digest"]
+        made = await s.http.post(f"/v1/workflows?code={digest}", json=flow())
+        assert made.status_code == 201, made.text
+        # As docs/operations.md says how a bundle is removed.
+        sha256 = digest.removeprefix("sha256:")
+        (blobs / "default" / "blobs" / sha256[:2] / sha256[2:]).unlink()
+        # Who asks whether it is to be uploaded is told so.
+        assert kind(await s.http.get(f"/v1/code/{sha256}")) == (404, "not_found")
+        assert (await upload(s.http, bundle)).status_code == 200
+        assert (await s.http.get(f"/v1/code/{sha256}")).status_code == 200
+        assert await result(s, "1") == "one"
+
+
 async def test_what_is_named_must_be_in_what_is_brought(tmp_path: Path) -> None:
     own = archive(own_flow="from own_more import act\nimport own_more as more\n", own_more=ACT)
     settings = bringing(modules=("listed.*",))
