@@ -196,6 +196,7 @@ def resume(
 
       omium resume last
       omium resume last --answer '{"rate": 4.5}'
+      omium resume last --approve
       omium resume ex_0kq3 --deny --reason "over the limit" --call 12
       omium resume ex_0kq3 --decide retry
       omium resume last --decide answer --answer '{"sent": true}'
