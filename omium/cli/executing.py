@@ -196,6 +196,7 @@ def resume(
 
       omium resume last
       omium resume last --answer '{"rate": 4.5}'
+      omium resume last --approve
       omium resume ex_0kq3 --deny --reason "over the limit" --call 12
       omium resume ex_0kq3 --decide retry
       omium resume last --decide answer --answer '{"sent": true}'
@@ -279,7 +280,8 @@ def fork(
 
     The other one is only read. What it had done up to that point is not done again. It runs on
     the very code that the other one ran on, whatever is in the folders now; with
-    [bold]--code[/] on other code, which must have every function that the workflow names.
+    [bold]--code[/] on other code, which must have every function that the workflow names, and
+    what their modules import of the code that it takes the place of.
 
     Examples:
 
@@ -303,7 +305,7 @@ def fork(
 
         _follow_to_its_end(place, ask, timeout_s=timeout_s, as_json=as_json, quiet=quiet)
 
-    new = _new_code(place.settings, state, code) if code is not None else None
+    new = _new_code(place.settings, state, code, wanted) if code is not None else None
 
     async def begin(client: Client) -> ExecutionId:
         return await client.fork(state.id, at, wanted, code=await client.put_code(new))
@@ -315,12 +317,15 @@ def fork(
 # ------------------------------------------------------------------ what was asked for
 
 
-def _new_code(settings: Settings, state: ExecutionState, folder: Path) -> Bundle:
+def _new_code(
+    settings: Settings, state: ExecutionState, folder: Path, changes: Mapping[str, Any]
+) -> Bundle:
     """What is in a folder, to take the place of the code of an execution; tells what differs.
 
-    Raises ``InputError`` where it lacks what the workflow names.
+    Raises ``InputError`` where it lacks what the workflow, with its changes, names.
     """
     from omium.definitions import workflow_from_data
+    from omium.execution.fork import changed
     from omium.serve.composition import s3_options
     from omium.serve.shipping import check_new_code, not_code
     from omium.storage.blobs import open_blob_store
@@ -331,7 +336,11 @@ def _new_code(settings: Settings, state: ExecutionState, folder: Path) -> Bundle
         blobs = open_blob_store(settings.blobs, s3=s3_options(settings))
         old = asyncio.run(blobs.get(state.code.blob, tenant=state.tenant))
     new = pack((folder.absolute(),), leave_out=not_code(settings))
-    say(f"code: {check_new_code(workflow_from_data(state.definition.inline), new, old)}")
+    definition: dict[str, Any] = state.definition.inline
+    for path, value in changes.items():
+        if path.startswith("agents."):
+            definition = changed(definition, path, value)
+    say(f"code: {check_new_code(workflow_from_data(definition), new, old)}")
     return new
 
 

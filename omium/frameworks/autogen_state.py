@@ -24,6 +24,9 @@ from omium.types import Json
 # loop is never triggered again.
 _TRIGGERED = "_triggered_activation_groups"
 
+_MEMBERS = "agent_states"
+"""Where the state of a team has those of its participants and of its manager."""
+
 
 async def save_parts(parts: list[Part]) -> dict[str, Json]:
     """The state of the root (the first of ``parts``) and of all that it does not save itself."""
@@ -49,7 +52,13 @@ async def save_parts(parts: list[Part]) -> dict[str, Json]:
 async def load_parts(agent: str, parts: list[Part], state: Mapping[str, Any]) -> None:
     """The inverse of ``save_parts``. Raises ``AgentError`` when the parts are others now."""
     by_path = {part.path: part.thing for part in parts}
-    await _fits(agent, parts[0].thing.load_state(state["root"]))
+    root = parts[0].thing
+    await _fits(agent, root.load_state(state["root"]))
+    if lost := _lost(state["root"], to_jsonable_python(await root.save_state())):
+        raise AgentError(
+            f"agent {agent!r} cannot go on from its checkpoint: its team has no "
+            f"{' and no '.join(map(repr, lost))} any more. Bring the team back, or start anew."
+        )
     for path, said in state["inner"].items():
         if path in by_path:
             await _fits(agent, by_path[path].load_state(said))
@@ -72,6 +81,19 @@ async def _fits(agent: str, loading: Awaitable[None]) -> None:
             f"agent {agent!r} cannot go on from its checkpoint, which is of another team: {error} "
             "Bring the team back, or start anew."
         ) from error
+
+
+def _lost(saved: Any, now: Any) -> list[str]:
+    """The members whose states were saved and that are gone: AutoGen passes over them, while the
+    state of the team that they were in may still give them the word."""
+    if not isinstance(saved, Mapping) or not isinstance(now, Mapping):
+        return []
+    members: Any = saved.get(_MEMBERS, {})
+    there: Any = now.get(_MEMBERS, {})
+    found = [str(name) for name in members if name not in there]
+    for name in saved.keys() & now.keys():
+        found += _lost(saved[name], now[name])
+    return sorted(found)
 
 
 def _is_lost(part: Part) -> bool:

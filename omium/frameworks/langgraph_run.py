@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import BaseMessage
-from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphInterrupt
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
@@ -41,6 +40,9 @@ _LOOP = LoopThread("omium-langgraph")
 _TO, _JOIN, _SENDS = "branch:to:", "join:", "__pregel_tasks"
 """How LangGraph names the channels that lead to nodes, those of nodes that wait for several, and
 the one of what is sent. It has no public names for them."""
+
+_BELOW, _TASK = "|", ":"
+"""What is between the parts of a namespace, and between the node of a part and its task."""
 
 _BREAKS = "it has breakpoints (interrupt_before, interrupt_after): call interrupt() in a node"
 
@@ -72,7 +74,7 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
         "configurable": {"thread_id": thread},
         "callbacks": [JournalWatch(places, saver)],
     }
-    _check_nodes(assignment.agent.name, graph, await saver.aget_tuple(config))
+    await _check_nodes(assignment.agent.name, graph, saver, config)
     answers = await _answers(session, loop, saver.take_interrupts())
     if answers:
         given = Command(resume=answers)
@@ -98,10 +100,40 @@ async def _run(session: Session, loop: CallerLoop) -> Json:
     return _output(assignment.agent.name, final)
 
 
-def _check_nodes(agent: str, graph: Pregel, latest: CheckpointTuple | None) -> None:
-    """Refuse to go on where a checkpoint leads to nodes that the graph no longer has: LangGraph
-    passes over them, and ends with half of its work done. Raises ``AgentError``."""
-    values: dict[str, Any] = latest.checkpoint["channel_values"] if latest is not None else {}
+async def _check_nodes(agent: str, graph: Pregel, saver: JournalSaver, config: Any) -> None:
+    """Refuse to go on where a checkpoint leads to nodes that the graph, or a graph within, no
+    longer has: LangGraph passes over them, and ends with half of its work done. Raises
+    ``AgentError``."""
+    checked: set[str] = set()
+    lost: set[str] = set()
+    # The latest of each graph comes first. A graph within has some while its node is at work.
+    async for saved in saver.alist(config):
+        place: str = saved.config.get("configurable", {})["checkpoint_ns"]
+        here = _graph_at(graph, place)
+        if here is not None and place not in checked:
+            lost |= _lost_nodes(here, saved.checkpoint["channel_values"])
+        checked.add(place)
+    if lost:
+        raise AgentError(
+            f"agent {agent!r} is to go on with {', '.join(map(repr, sorted(lost)))}, where its "
+            "graph now has no such node, or other edges to it: bring them back, or start anew"
+        )
+
+
+def _graph_at(graph: Pregel, place: str) -> Pregel | None:
+    """The graph whose checkpoints have this namespace; None where a node's function calls it, and
+    only that knows which."""
+    here: Any = graph
+    for part in place.split(_BELOW) if place else ():
+        node = here.nodes.get(part.partition(_TASK)[0])
+        here = node.bound if node is not None else None
+        if not isinstance(here, Pregel):
+            return None
+    return here
+
+
+def _lost_nodes(graph: Pregel, values: dict[str, Any]) -> set[str]:
+    """The nodes that are to run by a checkpoint's values, and that the graph has not."""
     lost = {send.node for send in values.get(_SENDS) or () if send.node not in graph.nodes}
     for channel, value in values.items():
         if channel.startswith(_TO) and channel not in graph.channels:
@@ -109,11 +141,7 @@ def _check_nodes(agent: str, graph: Pregel, latest: CheckpointTuple | None) -> N
         # The name of a join is that of those before it, and of the node that waits for them.
         if channel.startswith(_JOIN) and value and channel not in graph.channels:
             lost.add(channel.rpartition(":")[2])
-    if lost:
-        raise AgentError(
-            f"agent {agent!r} is to go on with {', '.join(map(repr, sorted(lost)))}, where its "
-            "graph now has no such node, or other edges to it: bring them back, or start anew"
-        )
+    return lost
 
 
 async def _answers(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE_BYTES_MAX = 4 * 1024 * 1024
@@ -64,6 +65,61 @@ def imports(source: Path, name: str) -> bool:
             case _:
                 pass
     return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A module that another one imports at its top level, and the ``names`` that it takes of it."""
+
+    module: str
+    names: tuple[str, ...] = ()
+
+
+def imported_by(module: str, source: Path) -> Iterator[Imported]:
+    """What ``module``, whose file is ``source``, cannot be imported without.
+
+    Imports below a condition, in a ``try`` or in a function may never be made, and are left out.
+    Raises what ``defines`` raises.
+    """
+    with _parsing:
+        tree = ast.parse(_text_of(source))
+    package = module.split(".") if source.name == "__init__.py" else module.split(".")[:-1]
+    for statement in tree.body:
+        match statement:
+            case ast.Import(names=names):
+                yield from (Imported(module=one.name) for one in names)
+            case ast.ImportFrom(module=name, names=names, level=level):
+                base = package[: len(package) - level + 1] if level else []
+                full = ".".join([*base, *([name] if name else [])])
+                if full:
+                    taken = tuple(one.name for one in names if one.name != "*")
+                    yield Imported(module=full, names=taken)
+            case _:
+                pass
+
+
+def may_have(source: Path, name: str) -> bool:
+    """Whether the module in this file may have ``name`` once it is imported: whether anything in
+    it binds that, or may bind anything. Raises what ``defines`` raises."""
+    with _parsing:
+        tree = ast.parse(_text_of(source))
+    return any(name in bound or "*" in bound for bound in map(_bound, ast.walk(tree)))
+
+
+def _bound(node: ast.AST) -> Sequence[str]:
+    match node:
+        case ast.FunctionDef(name="__getattr__"):
+            return ["*"]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Name(id=name, ctx=ast.Store()):
+            return [name]
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return [one.asname or one.name.partition(".")[0] for one in names]
+        case ast.Call(func=ast.Name(id="globals" | "vars" | "exec" | "setattr")):
+            return ["*"]
+        case _:
+            return []
 
 
 def _text_of(file: Path) -> bytes:

@@ -126,8 +126,13 @@ class Execution:
         self._host.wait(self._host.runtime.client.cancel(self.id, by="python"))
 
     def questions(self) -> list[dict[str, Any]]:
-        """What its agents ask and nobody has answered yet, each with the journal index of its
-        ``call``, its ``kind``, ``text`` and ``schema``."""
+        """What its agents ask and nobody has answered yet.
+
+        Each has the journal index of its ``call``, by which it is answered; the ``agent``, the
+        ``text``, and a ``kind``: ``question`` (an answer fits ``schema``), ``approval`` (of running
+        ``tool`` with ``arguments``, which are ``{"inline": …}`` or name a blob) or ``signal`` (of
+        that ``name``).
+        """
         return _questions(self._host.wait(self._host.runtime.client.view(self.id)))
 
     def answer(self, value: Json, *, call: int = 0) -> None:
@@ -257,6 +262,17 @@ async def arun(
     """``run`` for async code."""
     execution = await asyncio.to_thread(run, workflow, inputs, model=model, settings=settings)
     return AsyncExecution(execution._host, execution.id)
+
+
+def attach(execution_id: str, *, settings: Settings | None = None) -> Execution:
+    """The handle of an execution that this process or an earlier one has started.
+
+    It goes on if it did; one that was interrupted waits for ``resume``. Raises ``NotFound``.
+    """
+    host = _the_host(settings or load_settings())
+    identifier = ExecutionId(execution_id)
+    host.wait(host.runtime.client.view(identifier))
+    return Execution(host, identifier)
 
 
 def resume(

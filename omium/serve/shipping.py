@@ -6,14 +6,22 @@ Decides which folders are packed. How is the business of ``storage.code_bundle``
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from omium.config import Settings
 from omium.definitions import Workflow, handoffs_of
 from omium.errors import InputError
-from omium.frameworks.sources import defines, folder_of, source_of
+from omium.frameworks.sources import (
+    Imported,
+    defines,
+    folder_of,
+    imported_by,
+    may_have,
+    source_of,
+)
 from omium.storage.code_bundle import Bundle, changes_between, pack, unpack
 
 
@@ -52,14 +60,16 @@ def code_of(
 
 
 def check_new_code(workflow: Workflow, new: Bundle, old: bytes | None) -> str:
-    """Check that new code has every function that a workflow finds in the old; returns what
-    differs between the two, in words.
+    """Check that new code has every function that a workflow finds in the old, and all that the
+    modules with these functions import of it; returns what differs between the two, in words.
 
     Raises ``InputError`` naming what is missing and what has changed.
     """
     differs = "it was not pinned before" if old is None else str(changes_between(old, new.data))
     with unpacked(new.data) as paths, unpacked(old) as was:
-        missing = list(_missing(functions_of(workflow), paths, was))
+        functions = functions_of(workflow)
+        modules = dict.fromkeys(function.partition(":")[0] for function in functions)
+        missing = list(_missing(functions, paths, was)) or list(_unmet(modules, paths, was))
     if missing:
         raise InputError(f"the new code does not fit: {'; '.join(missing)} ({differs})")
     return differs
@@ -98,3 +108,51 @@ def _was_defined(module: str, attribute: str, was: Sequence[str]) -> bool:
     """Whether the old code defined it. What a module imports is not seen by reading it."""
     source = source_of(module, was)
     return source is None or defines(source, attribute)
+
+
+def _unmet(modules: Iterable[str], paths: Sequence[str], was: Sequence[str]) -> Iterator[str]:
+    """What these modules import, and those that they import in turn, and what the old code has
+    and the new has not."""
+    left, seen = deque(modules), set(modules)
+    while left:
+        module = left.popleft()
+        source = source_of(module, paths)
+        if source is None:
+            continue
+        try:
+            needed = list(imported_by(module, source))
+        except (OSError, SyntaxError, ValueError, RecursionError) as error:
+            yield f"the source of {module!r} cannot be read: {error}"
+            continue
+        for one in needed:
+            yield from _unmet_by(module, one, paths, was)
+            parts = [one.module, *(f"{one.module}.{name}" for name in one.names)]
+            left.extend(part for part in parts if part not in seen)
+            seen.update(parts)
+
+
+def _unmet_by(
+    module: str, needed: Imported, paths: Sequence[str], was: Sequence[str]
+) -> Iterator[str]:
+    here, before = source_of(needed.module, paths), source_of(needed.module, was)
+    if before is None:
+        # What the old code did not have either comes from an installed package.
+        return
+    if here is None:
+        yield f"module {module!r} imports {needed.module!r}, and there is none"
+        return
+    for name in needed.names:
+        inner = f"{needed.module}.{name}"
+        if source_of(inner, paths) is not None:
+            continue
+        had = source_of(inner, was) is not None or _may_have(before, name)
+        if had and not _may_have(here, name):
+            yield f"module {module!r} imports {name!r} of {needed.module!r}, which has none"
+
+
+def _may_have(source: Path, name: str) -> bool:
+    try:
+        return may_have(source, name)
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        # That it cannot be read is told when its turn comes.
+        return True

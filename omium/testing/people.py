@@ -13,6 +13,8 @@ from typing import Any, Literal
 from omium.actors.client import Client
 from omium.errors import Conflict
 from omium.execution.events import CallIntended
+from omium.execution.fork import state_at
+from omium.execution.handoffs import HANDOFF_REJECTED, not_taken
 from omium.execution.records import CallKey
 from omium.types import AgentName, ExecutionId, Json
 
@@ -23,28 +25,32 @@ BY = "test"
 class Asked:
     """What an agent asks.
 
-    ``kind`` is ``question``, ``approval`` (of running ``tool`` with ``arguments``) or ``signal``
-    (it waits for the one of that ``name``). ``text`` is what a person reads; ``schema`` is what
-    an answer to a question must satisfy, None for anything.
+    ``kind`` is ``question``, ``approval`` (of running ``tool`` with ``arguments``), ``signal``
+    (it waits for the one of that ``name``) or ``handoff`` (``agent`` rejected the one of that
+    ``name``, with the ``value`` in it). ``text`` is what a person reads; ``schema`` is what an
+    answer to a question must satisfy, None for anything. A handoff has no ``key``, since it is no
+    call.
     """
 
     agent: AgentName
-    kind: Literal["question", "approval", "signal"]
+    kind: Literal["question", "approval", "signal", "handoff"]
     text: str
-    schema: dict[str, Any] | None
-    tool: str
-    arguments: Json
-    name: str
-    key: CallKey
+    schema: dict[str, Any] | None = None
+    tool: str = ""
+    arguments: Json = None
+    name: str = ""
+    value: Json = None
+    key: CallKey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """What somebody says: ``answer`` with a value (to an approval, the arguments to run the tool
-    with instead; to who waits for a signal, what comes with it), ``approve``, or ``deny`` for a
-    ``reason``."""
+    with instead; to who waits for a signal, what comes with it; of a handoff, what is handed over
+    instead), ``approve``, or ``deny`` for a ``reason``. A handoff that was rejected is not denied:
+    its giver is to ``retry``, or the execution to ``fail``."""
 
-    decision: Literal["answer", "approve", "deny"] = "answer"
+    decision: Literal["answer", "approve", "deny", "retry", "fail"] = "answer"
     answer: Json = None
     reason: str = ""
     by: str = BY
@@ -60,8 +66,11 @@ async def answered(client: Client, execution_id: ExecutionId, people: People) ->
     Raises ``AnswerError`` for an answer that does not fit, and ``Conflict`` for a decision that is
     none about what is asked.
     """
+    view = await client.view(execution_id)
+    if view.pause_reason == HANDOFF_REJECTED:
+        return await _decided(client, execution_id, people)
     said_any = False
-    for question in (await client.view(execution_id)).questions:
+    for question in view.questions:
         (entry,) = await client.entries(execution_id, after=question.call - 1, limit=1)
         asked = await _asked(entry.event, client.value)
         said = people(asked)
@@ -80,6 +89,28 @@ async def answered(client: Client, execution_id: ExecutionId, people: People) ->
             by=said.by,
         )
     return said_any
+
+
+async def _decided(client: Client, execution_id: ExecutionId, people: People) -> bool:
+    """The same for an execution that is paused for a handoff which was rejected."""
+    state = state_at([entry async for entry in client.events(execution_id)])
+    handoff = next(not_taken(state))
+    handed = handoff.value or state.agents[handoff.source].output
+    said = people(
+        Asked(
+            agent=handoff.to,
+            kind="handoff",
+            text=state.pause.detail if state.pause is not None else "",
+            name=handoff.name,
+            value=await client.value(handed) if handed is not None else None,
+        )
+    )
+    if said is None:
+        return False
+    await client.resume(
+        execution_id, decision=said.decision, answer=said.answer, reason=said.reason, by=said.by
+    )
+    return True
 
 
 async def _asked(event: Any, value: Callable[[Any], Awaitable[Json]]) -> Asked:

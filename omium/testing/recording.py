@@ -21,12 +21,13 @@ from omium.execution.events import (
     CallIntended,
     Created,
     Entry,
+    HandoffDecided,
     Signalled,
     StepCompleted,
 )
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
 from omium.execution.people import waiting_for
-from omium.execution.records import CallKey, Failure, Payload, Question, Usage
+from omium.execution.records import CallKey, Failure, HandoffDecision, Payload, Question, Usage
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, Json, Status
 
@@ -92,6 +93,19 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What a person decided about the ``handoff`` that ``agent`` had rejected. ``answer`` is what
+    was handed over instead, where that was the ``decision``."""
+
+    agent: AgentName
+    handoff: str
+    decision: HandoffDecision
+    answer: Json = None
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recording:
     """An execution as its journal tells it. ``outputs`` are those of the agents that completed;
     ``sinks`` are the agents whose outputs are the result, once the execution has completed."""
@@ -108,6 +122,7 @@ class Recording:
     calls: tuple[Call, ...]
     failure: Failure | None
     pause: str = ""
+    decided: tuple[Decided, ...] = ()
 
     @property
     def result(self) -> Json:
@@ -172,6 +187,7 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
     latest: dict[tuple[AgentName, CallKey], int] = {}
     steps: list[Step] = []
     outputs: dict[AgentName, Json] = {}
+    decided: list[Decided] = []
     for entry in entries:
         waits: CallState | None = None
         if isinstance(entry.event, Signalled):
@@ -214,6 +230,18 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                 calls[event.call] |= _said(event)
             case CallDecided(decision="fail") as event if event.call in calls:
                 calls[event.call]["failure"] = DECIDED_FAILURE
+            # Without a name it followed from the definition, and does again.
+            case HandoffDecided() as event if event.by:
+                decided.append(
+                    Decided(
+                        agent=event.agent,
+                        handoff=event.handoff,
+                        decision=event.decision,
+                        answer=await value(event.output) if event.output is not None else None,
+                        reason=event.reason,
+                        by=event.by,
+                    )
+                )
             case StepCompleted() as event:
                 saved = await value(event.state)
                 steps.append(Step(agent=event.agent, step=event.step, name=event.name, state=saved))
@@ -234,6 +262,7 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
         calls=tuple(Call(**call) for call in calls.values()),
         failure=state.failure,
         pause=state.pause.detail if state.pause is not None else "",
+        decided=tuple(decided),
     )
 
 

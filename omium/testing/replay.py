@@ -43,9 +43,10 @@ class Divergence:
     ``asked_anew``: a model was asked what it had not been asked. ``not_asked``: it was to be,
     but the replay is offline. ``not_run``: a tool was called in a way that is on no record, and
     did not act. ``not_answered``: people are asked what they had not been asked, or had not
-    answered, and the replay waits for them in the end. ``not_made``: a recorded call that the
-    replay did not make. ``detail`` says what of the request differs from the recorded call in that
-    place, where there is one.
+    answered, or not decided about a handoff, and the replay waits for them in the end.
+    ``not_made``: a recorded call that the replay did not make, or a decision about a handoff that
+    was not rejected again. ``detail`` says what of the request differs from the recorded call in
+    that place, where there is one.
     """
 
     kind: DivergenceKind
@@ -84,7 +85,8 @@ async def replay(
 
     ``model`` is what holds for all agents, where it is not empty. A request that is on record is
     answered from there, any other by ``router``, or with ``offline`` by nobody: that call fails.
-    People say what they had said to the same question; to any other nobody says anything.
+    People say what they had said to the same question, and decide what they had decided about the
+    same handoff; to anything else nobody says anything.
     With ``tools="live"`` every tool acts. Raises ``InputError`` where the inputs do not fit the
     workflow any more, and ``DeadlineExceeded``.
     """
@@ -128,6 +130,8 @@ class Record:
         self._offline = offline
         self._used: set[int] = set()
         self._missed: list[tuple[AgentName, CallKey]] = []
+        self._decided = list(recording.decided)
+        self._undecided: list[Asked] = []
 
     def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
         call = self._take(agent, key)
@@ -148,6 +152,8 @@ class Record:
 
     def people(self, asked: Asked) -> Said | None:
         """What somebody had said to this, if anybody had."""
+        if asked.key is None:
+            return self._about_handoff(asked)
         call = self._take(asked.agent, asked.key)
         if call is None:
             self._missed.append((asked.agent, asked.key))
@@ -159,6 +165,14 @@ class Record:
                 return Said(decision="deny", reason=call.reason, by=call.by)
             case _:
                 return Said(answer=call.response, reason=call.reason, by=call.by)
+
+    def _about_handoff(self, asked: Asked) -> Said | None:
+        found = next((one for one in self._decided if one.handoff == asked.name), None)
+        if found is None:
+            self._undecided.append(asked)
+            return None
+        self._decided.remove(found)
+        return Said(decision=found.decision, answer=found.answer, reason=found.reason, by=found.by)
 
     def _take(self, agent: AgentName, key: CallKey) -> Call | None:
         left = [
@@ -194,6 +208,16 @@ class Record:
                 name=key.name,
                 detail=self._detail(call) if call is not None else "",
             )
+        for asked in self._undecided:
+            yield Divergence(
+                kind="not_answered",
+                agent=asked.agent,
+                step="",
+                name=asked.name,
+                detail=asked.text,
+            )
+        for one in self._decided:
+            yield Divergence(kind="not_made", agent=one.agent, step="", name=one.handoff)
         # A call that was made in another way is told already.
         told = {_place(call) for _, _, call in missed if call is not None}
         for call in self._calls:

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 
-from omium.errors import Declined
+from omium.errors import Declined, ToolError
 from omium.frameworks.people import ask_async
 from omium.frameworks.plain import AgentContext
 
@@ -75,3 +75,18 @@ async def asks_a_name(_: AgentContext) -> Any:
         return await ask_async("Which name?", schema={"type": "string"})
     except Declined as declined:
         return str(declined)
+
+
+async def pays(context: AgentContext) -> Any:
+    """Runs a tool, and says what it heard."""
+    try:
+        return await context.call_tool("pay", ledger=context.inputs["ledger"], amount=7)
+    except ToolError as error:
+        return str(error)
+
+
+def pay(ledger: str, amount: int) -> str:
+    """Writes an amount into a file."""
+    with Path(ledger).open("a") as file:
+        file.write(f"{amount}\n")
+    return f"paid {amount}"

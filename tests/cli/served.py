@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omium.actors.client import Client
 from omium.types import TenantId
 from tests.serve.api.stage import Served, served
 
@@ -31,6 +32,11 @@ class Service:
     def do(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Have something done in the service's event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_S)
+
+    @property
+    def client(self) -> Client:
+        """Of the runtime behind it, for ``do``."""
+        return self._s.stage.client
 
     def key_of(self, tenant: str, *scopes: Any) -> str:
         return self.do(self._s.key_of(tenant, *scopes))

@@ -16,9 +16,9 @@ from omium.cli.displays import QuietDisplay
 from omium.cli.driving import Work, drive
 from omium.config import Settings
 from omium.execution.events import Entry
-from omium.testing.runtime import InProcessRuntime
 from omium.types import ExecutionId
 from tests.cli.conftest import workflow_of
+from tests.cli.in_process import DrivenInProcess
 
 
 class _Broken(QuietDisplay):
@@ -28,20 +28,12 @@ class _Broken(QuietDisplay):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-class _InProcess(InProcessRuntime):
-    """The runtime in this process, with what a driver asks of the real one."""
-
+class _InProcess(DrivenInProcess):
     stopped = False
-
-    def __init__(self, settings: Settings, **_: Any) -> None:
-        super().__init__(settings.data_dir)
 
     async def __aexit__(self, *details: Any) -> None:
         await super().__aexit__(*details)
         _InProcess.stopped = True
-
-    async def watch(self) -> None:
-        await driving.asyncio.Event().wait()
 
 
 async def test_a_reader_that_went_away_stops_the_runtime(

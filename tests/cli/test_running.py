@@ -141,6 +141,26 @@ def test_ray_dies_and_another_terminal_cancels(start: Start, tmp_path: Path) -> 
     assert provider.received == 1
 
 
+def test_a_tool_is_approved_in_another_process(start: Start, tmp_path: Path) -> None:
+    ledger, where = tmp_path / "ledger", ("--data-dir", tmp_path / "data")
+    ledger.touch()
+    workflow = tmp_path / "paying.json"
+    pay = {"name": "pay", "function": "tests.cli.agents:pay", "approval": "required"}
+    agent = {"name": "a", "framework": "python", "entrypoint": "tests.cli.agents:pays"}
+    definition = {"name": "paying", "version": "1", "tools": [pay]}
+    workflow.write_text(json.dumps({**definition, "agents": [{**agent, "tools": ["pay"]}]}))
+
+    run = start("run", workflow, "--input", f"ledger={ledger}", "--quiet", *where)
+    assert run.wait() == 4
+    assert "run tool 'pay' with " in run.stderr
+    assert "--approve | --deny | --answer ARGUMENTS\n" in run.stderr
+    assert ledger.read_text() == ""
+    approved = start("resume", "last", "--approve", "--quiet", *where)
+    assert approved.wait() == 0, approved.stderr
+    assert json.loads(approved.stdout) == "paid 7"
+    assert ledger.read_text() == "7\n"
+
+
 def test_failures_have_exit_codes(start: Start, tmp_path: Path) -> None:
     with ScriptedProvider(script=Script(api_key="right")) as provider:
         runs: dict[str, Program] = {}

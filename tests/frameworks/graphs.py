@@ -657,7 +657,8 @@ class Changing(TypedDict):
 
 def changes(inputs: dict[str, Any]) -> Any:
     """``a``, then ``b`` by an edge, a join or a send; ``b`` fails. Whenever it is built again it
-    has the name that the gate of the inputs was last left with, and works."""
+    has the name that the gate of the inputs was last left with, and works. All of it is ``depth``
+    graphs down."""
     till = gate_of(inputs["till"])
     name = till.notes[-1] if till.notes else "b"
 
@@ -683,4 +684,9 @@ def changes(inputs: dict[str, Any]) -> Any:
             builder.add_edge(["a", "other"], name)
         case _:
             builder.add_conditional_edges("a", lambda state: [Send(name, state)])
+    for _ in range(inputs["depth"]):
+        outer: StateGraph[Any] = StateGraph(Changing)
+        outer.add_node("inner", builder.compile())
+        outer.add_edge(START, "inner")
+        builder = outer
     return builder

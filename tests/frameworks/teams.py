@@ -63,6 +63,13 @@ def pair(**options: Any) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([member("writer"), member("critic")], **options)
 
 
+def trio() -> RoundRobinGroupChat:
+    return RoundRobinGroupChat(
+        [member("writer"), member("critic"), member("editor")],
+        termination_condition=TextMentionTermination("APPROVE"),
+    )
+
+
 def with_inputs(inputs: dict[str, Any], outputs: dict[str, Any]) -> AssistantAgent:
     return AssistantAgent(
         "clerk", client(), system_message=f"Say {inputs['topic']} after {outputs}."

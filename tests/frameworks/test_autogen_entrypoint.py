@@ -406,14 +406,23 @@ async def test_a_team_that_two_executions_would_share_is_refused(
     assert failed.value.failure_kind == "entrypoint"
 
 
-async def test_a_checkpoint_of_another_team_is_refused(tmp_path: Path, point: Any) -> None:
+@pytest.mark.parametrize(
+    ("first", "then", "reason"),
+    [
+        ("pair", "pair_with_tools", "which is of another team"),
+        ("trio", "pair", "its team has no 'editor' any more"),
+    ],
+)
+async def test_a_checkpoint_of_another_team_is_refused(
+    tmp_path: Path, point: Any, first: str, then: str, reason: str
+) -> None:
     async with team_stage(tmp_path, says("draft", "APPROVE")) as s:
         point(s)
-        origin = await s.submit(workflow(own_team("pair")))
+        origin = await s.submit(workflow(own_team(first)))
         await s.result(origin)
         entries = await s.journal(origin)
         at = next(e.index for e in entries if e.event in events_of(entries, "step.completed"))
-        changed = {"agents.group.entrypoint": "tests.frameworks.teams:pair_with_tools"}
+        changed = {"agents.group.entrypoint": f"tests.frameworks.teams:{then}"}
         fork = await s.client.fork(origin, at, changed)
-        with pytest.raises(ExecutionFailed, match="which is of another team"):
+        with pytest.raises(ExecutionFailed, match=reason):
             await s.result(fork)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import ray
 
-from omium import AgentContext, effect_key
+from omium import AgentContext, ask_async, effect_key
 
 STEPS = 3
 
@@ -61,3 +62,14 @@ async def gated(context: AgentContext) -> dict[str, Any]:
         done += 1
         await context.checkpoint(done)
     return {"done": done}
+
+
+async def asks_where(context: AgentContext) -> dict[str, Any]:
+    """Asks a person, and tells on which node it was then, and is now."""
+    here = ray.util.get_node_ip_address()
+    asked_on = context.state
+    if asked_on is None:
+        asked_on = here
+        await context.checkpoint(here)
+    answer = await ask_async("Which way?")
+    return {"asked_on": asked_on, "answer": answer, "answered_on": here}

@@ -82,3 +82,62 @@ def test_what_was_imported_or_installed_before_is_not_missed(tmp_path: Path) -> 
     old = pack((folder(tmp_path / "old", mine=text),)).data
     new = pack((folder(tmp_path / "new", mine=text + "# more\n"),))
     assert check_new_code(workflow(tool="json:loads"), new, old) == "changed mine.py"
+
+
+def tree(path: Path, **files: str) -> Path:
+    """Modules with dots written as two underscores: ``lib__rates`` is ``lib/rates.py``."""
+    for name, text in files.items():
+        file = path.joinpath(*name.split("__")).with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"),
+    [
+        ({"lib__rates": "rate = 1"}, None),
+        ({"lib__rates": "def rate(): ..."}, None),
+        ({"lib__rates": "try:\n    rate = 1\nexcept OSError:\n    rate = 2"}, None),
+        ({"lib__rates": "from elsewhere import *"}, None),
+        ({"lib__rates": "def __getattr__(name): ..."}, None),
+        ({"lib__rates": "other = 1"}, "'mine' imports 'rate' of 'lib.rates', which has none"),
+        ({"lib__other": "rate = 1"}, "'mine' imports 'lib.rates', and there is none"),
+        ({"lib__rates": "rate = ("}, "the source of 'lib.rates' cannot be read"),
+        (
+            {"lib__rates": "from .base import base\nrate = base"},
+            "'lib.rates' imports 'lib.base', and there is none",
+        ),
+        (
+            {"lib__rates": "from .base import gone\nrate = 1", "lib__base": "base = 1"},
+            "'lib.rates' imports 'gone' of 'lib.base', which has none",
+        ),
+    ],
+)
+def test_what_the_named_modules_import_has_to_be_there(
+    tmp_path: Path, files: dict[str, str], refused: str | None
+) -> None:
+    mine = "import json\nfrom lib.rates import rate\n" + MINE
+    old = tree(
+        tmp_path / "old",
+        mine=mine,
+        lib__rates="from .base import base, gone\nrate = base",
+        lib__base="base = gone = 1",
+    )
+    new = pack((tree(tmp_path / "new", mine=mine, **files),))
+    if refused is None:
+        check_new_code(workflow(), new, pack((old,)).data)
+    else:
+        with pytest.raises(InputError, match=refused):
+            check_new_code(workflow(), new, pack((old,)).data)
+
+
+def test_imports_that_are_not_made_are_not_looked_at(tmp_path: Path) -> None:
+    mine = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from lib import gone\n"
+        "def act(context):\n    from lib import gone\n"
+        "def tool(): ...\n"
+    )
+    old = pack((tree(tmp_path / "old", mine=mine, lib="gone = 1"),)).data
+    check_new_code(workflow(), pack((tree(tmp_path / "new", mine=mine),)), old)

@@ -45,10 +45,10 @@ def says(*, approval: Said, name: Any = "Ada") -> People:
     return say
 
 
-async def replayed(recorded: Recording, **options: Any) -> Replay:
+async def replayed(recorded: Recording, flow: Any = ASKS) -> Replay:
     async with ScriptedProvider() as provider:
         router = partial(ScriptedRouter, provider.base_url)
-        return await replay(recorded, located(ASKS), model="", router=router, **options)
+        return await replay(recorded, located(flow), model="", router=router)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,72 @@ async def test_what_nobody_had_been_asked_is_told() -> None:
         ("not_answered", "measure"),
         ("not_made", "measure"),
     ]
+
+
+RATED = {
+    "type": "object",
+    "properties": {"rate": {"type": "number", "maximum": 10}},
+    "required": ["rate"],
+}
+HANDS_OVER = workflow("gives", "takes")
+HANDS_OVER["agents"][1]["input"] = RATED
+
+
+def decides(*said: Said | None) -> People:
+    """Says one thing after another about the handoff."""
+    left = list(said)
+
+    def say(asked: Asked) -> Said | None:
+        assert (asked.kind, asked.agent, asked.key) == ("handoff", "takes", None)
+        assert asked.name.startswith("gives#")
+        assert "'takes' rejects what 'gives' hands to it" in asked.text
+        assert asked.value in ({"rate": 50}, {"rate": 60})
+        return left.pop(0)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("said", "rate"),
+    [
+        ([Said(decision="approve", by="bob")], 50),
+        ([Said(answer={"rate": 7}, by="bob")], 7),
+        ([Said(decision="retry", reason="look again"), Said(decision="approve")], 60),
+        ([Said(decision="retry"), Said(decision="retry")], 5),
+    ],
+    ids=["approve", "answer", "retry and approve", "retry twice"],
+)
+async def test_what_was_decided_about_a_handoff_is_decided_again(
+    said: list[Said], rate: int
+) -> None:
+    run = await atry_workflow(HANDS_OVER, {"rates": [50, 60, 5]}, people=decides(*said))
+    assert run.result == {"rate": rate}
+    assert [(d.agent, d.decision, d.answer, d.reason, d.by) for d in run.decided] == [
+        ("takes", one.decision, one.answer, one.reason, one.by) for one in said
+    ]
+    done = await replayed(run, HANDS_OVER)
+    assert done.replayed.decided == run.decided
+    assert done.same, (done.differences, done.divergences)
+
+
+async def test_a_handoff_that_fails_by_decision_fails_again() -> None:
+    people = decides(Said(decision="fail", by="bob"))
+    run = await atry_workflow(HANDS_OVER, {"rates": [50]}, people=people)
+    assert run.status == "failed"
+    done = await replayed(run, HANDS_OVER)
+    assert done.replayed.failure == run.failure
+    assert done.same, (done.differences, done.divergences)
+
+
+async def test_a_handoff_about_which_nobody_had_decided_is_told() -> None:
+    run = await atry_workflow(HANDS_OVER, {"rates": [50]}, people=decides(None))
+    assert run.status == "paused"
+    done = await replayed(run, HANDS_OVER)
+    (told,) = done.divergences
+    assert (told.kind, told.agent, told.name) == ("not_answered", "takes", "gives#1>takes")
+    # And one that is not rejected any more needs no decision.
+    decided = await atry_workflow(
+        HANDS_OVER, {"rates": [50]}, people=decides(Said(decision="approve"))
+    )
+    done = await replayed(replace(decided, inputs={"rates": [5]}), HANDS_OVER)
+    assert [(one.kind, one.name) for one in done.divergences] == [("not_made", "gives#1>takes")]

@@ -52,3 +52,13 @@ async def asks_around(context: AgentContext) -> Any:
     except ToolError as error:
         length = str(error)
     return {"name": name, "go": went.payload, "length": length}
+
+
+async def gives(context: AgentContext) -> Any:
+    """Hands over the one of ``inputs.rates`` that is for this round, or the last of them."""
+    rates: Any = context.inputs["rates"]
+    return {"rate": rates[min(context.assignment.round, len(rates)) - 1]}
+
+
+async def takes(context: AgentContext) -> Any:
+    return context.outputs["gives"]

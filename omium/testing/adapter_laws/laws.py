@@ -18,8 +18,11 @@ from omium.testing.adapter_laws.ledger import REFUSAL
 from omium.testing.adapter_laws.subject import AgentFields
 from omium.testing.script import Answer, ErrorAnswer, Rule, When
 
-CANCEL_S = 5.0
-"""How long a cancelled agent may take to stop on a machine that has other work."""
+CANCEL_S = 1.0
+"""How long it may take from the order to cancel until the agent has stopped."""
+
+CANCEL_TRIES_MAX = 3
+"""A machine that has other work may be late by itself. Who cannot stop is late each time."""
 
 Law = Callable[[Bench], Awaitable[None]]
 
@@ -209,18 +212,33 @@ async def a_failed_step_is_tried_again_from_its_checkpoint(bench: Bench) -> None
 
 
 async def a_cancelled_agent_stops(bench: Bench) -> None:
-    """An execution that is cancelled asks nothing more, and its worker is free at once,
-    with no need to kill it."""
+    """Within a second of the order an execution that is cancelled asks nothing more and its worker
+    is free, with no need to kill it; and nothing of it is on record afterwards."""
+    late = ""
+    for _ in range(CANCEL_TRIES_MAX):
+        late = await _late_to_stop(bench)
+        if not late:
+            return
+    raise AssertionError(f"{late}, {CANCEL_TRIES_MAX} times in a row")
+
+
+# ---------------------------------------------------------------------- in common
+
+
+async def _late_to_stop(bench: Bench) -> str:
+    """Cancel an agent that waits for its model: how it was late, or nothing where it was not."""
     slow = Rule(when=When(), answer=Answer(content="too late", delay_s=60.0))
     async with bench.stage(bench.subject.steps, rules=(slow,)) as stage:
         await stage.asked(1)
         workers = set(stage.runtime.spawner.workers)
-        await stage.client.cancel(stage.execution_id)
         try:
             async with asyncio.timeout(CANCEL_S):
+                await stage.client.cancel(stage.execution_id)
                 await stage.idle()
         except TimeoutError:
-            raise AssertionError(f"still at work {CANCEL_S} s after it was cancelled") from None
+            return f"still at work {CANCEL_S:g} s after it was cancelled"
+        if set(stage.runtime.spawner.workers) != workers:
+            return "its worker had to be killed"
         try:
             await stage.result()
         except ExecutionCancelled:
@@ -228,13 +246,10 @@ async def a_cancelled_agent_stops(bench: Bench) -> None:
         else:
             raise AssertionError("a cancelled execution has a result")
         assert stage.provider.received == 1
-        assert set(stage.runtime.spawner.workers) == workers, "its worker had to be killed"
         assert stage.runtime.replica is not None
         last = stage.runtime.replica.journal.entries(stage.execution_id)[-1].event
         assert type_of(last) == "execution.cancelled", f"{type_of(last)} came after the end"
-
-
-# ---------------------------------------------------------------------- in common
+    return ""
 
 
 async def _survives(bench: Bench, agent: AgentFields, whole: Life) -> None:
