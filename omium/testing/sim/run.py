@@ -17,14 +17,16 @@ from omium.errors import OmiumError
 from omium.testing.sim.caller import Caller
 from omium.testing.sim.executions import Executions
 from omium.testing.sim.group import Group
+from omium.testing.sim.journals import Journals
 from omium.testing.sim.nemesis import Nemesis
 from omium.testing.sim.network import Network
 from omium.testing.sim.node import Options
 from omium.testing.sim.registers import RegisterClients, Registers
+from omium.testing.sim.service import Service
 from omium.testing.sim.workers import ExecutionClients
 from omium.testing.sim.world import World
 
-CHAOS_US = {"registers": 1_800_000, "executions": 3_600_000}
+CHAOS_US = {"registers": 1_800_000, "executions": 3_300_000}
 """How long it all goes wrong: an execution takes many requests, one after the other."""
 PACE_US_MAX = {"registers": 150_000, "executions": 300_000}
 """The longest time between two faults."""
@@ -56,7 +58,8 @@ class Report:
     ``answered`` counts the requests of clients, ``committed`` the entries of the log, ``terms``
     those that had a leader; ``faults`` what went wrong, by name; ``simulated_us`` is how long
     the run took by its own clock. ``handoffs`` counts what became of them and of the votes about
-    them (see ``VoteLaw``), and ``asked_again``, validators whose vote had not been written.
+    them (see ``VoteLaw`` and ``HandoffLaw``), the loops that began anew (see ``RoundLaw``), and
+    ``asked_again``, validators whose vote had not been written.
     """
 
     seed: int
@@ -96,11 +99,12 @@ class _Run:
         self._network = Network(world)
         self._service: ServiceName = "executions" if chance.random() < 0.35 else "registers"
         self._size = 5 if chance.random() < 0.2 else 3
+        self._journals = Journals()
         self.group = Group(
             world,
             self._network,
             self._size,
-            service=Executions if self._service == "executions" else Registers,
+            service=self._new_service,
             options=_options(chance),
             kept=chance.choice([1, 4, 16, 1_024]),
         )
@@ -139,6 +143,9 @@ class _Run:
             handoffs=handoffs,
         )
 
+    def _new_service(self) -> Service:
+        return Executions(self._journals) if self._service == "executions" else Registers()
+
     def _manage(self) -> None:
         self.group.manage()
         self.world.after(MANAGE_US, "manage", self._manage)
@@ -175,7 +182,8 @@ class _Run:
         if isinstance(self._clients, RegisterClients):
             self._clients.check()
         elif isinstance(leader.service, Executions):
-            return self._clients.check(leader.service.journals)
+            journals = leader.service.journals
+            return self._journals.check(journals) + self._clients.check(journals)
         return Counter()
 
 
