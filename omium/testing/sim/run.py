@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from omium.actors.group.renewal import LAG_MAX
 from omium.errors import OmiumError
 from omium.testing.sim.caller import Caller
 from omium.testing.sim.executions import Executions
@@ -107,6 +108,8 @@ class _Run:
             service=self._new_service,
             options=_options(chance),
             kept=chance.choice([1, 4, 16, 1_024]),
+            # The logs of these runs are short: what the runtime allows is all of one.
+            lag_max=chance.choice([0, 4, LAG_MAX]),
         )
         self._callers = [
             Caller(world, self._network, f"c{number}", self.group.ids)
