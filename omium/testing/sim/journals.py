@@ -58,6 +58,7 @@ class Journals:
     def __init__(self) -> None:
         self._laws: dict[ExecutionId, JournalLaw] = {}
         self._applied = 0
+        self._broken: AssertionError | None = None
 
     def applied(
         self, index: int, name: ExecutionId, entries: Sequence[Entry], state: ExecutionState | None
@@ -67,6 +68,16 @@ class Journals:
         if index <= self._applied:
             return
         self._applied = index
+        try:
+            self._judge(name, entries, state)
+        except AssertionError as error:
+            # It is raised in a member, which may go down by it as by any failure of a disk.
+            self._broken = error
+            raise
+
+    def _judge(
+        self, name: ExecutionId, entries: Sequence[Entry], state: ExecutionState | None
+    ) -> None:
         if state is None:
             assert name not in self._laws, f"{name} is gone"
             return
@@ -80,6 +91,8 @@ class Journals:
     def check(self, journals: Mapping[ExecutionId, Sequence[Entry]]) -> Counter[str]:
         """Whoever has applied everything has in its ``journals`` what was seen, and nothing else.
         What happened in them, by name. Raises AssertionError."""
+        if self._broken is not None:
+            raise self._broken
         seen = {name: law.entries for name, law in self._laws.items()}
         assert seen.keys() == journals.keys(), f"there are {[*journals]}, and were {[*seen]}"
         counts: Counter[str] = Counter()

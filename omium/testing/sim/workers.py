@@ -301,7 +301,7 @@ def _agent(view: View, started: AttemptStarted) -> AgentView | None:
 
 def _decision(random: Random, retry: HandoffDecided) -> HandoffDecided:
     """What a person says of a handoff that may be tried again."""
-    match random.choice(["retry", "retry", "answer", "answer", "approve", "fail"]):
+    match random.choice(["retry", "answer", "answer", "approve", "approve", "fail"]):
         case "answer":
             # So that one answer can be told from another one.
             somebody = f"{random.getrandbits(32):08x}"

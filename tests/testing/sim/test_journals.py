@@ -288,6 +288,9 @@ def test_the_state_is_what_the_journal_says(
     spoil(state)
     with pytest.raises(AssertionError, match=told):
         journals.applied(8, NAME, (), state)
+    # Though the member that applied it went down, and another one goes on.
+    with pytest.raises(AssertionError, match=told):
+        journals.check({NAME: entries})
 
 
 def test_what_a_second_member_applies_is_not_told_again() -> None:
