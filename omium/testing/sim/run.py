@@ -27,7 +27,7 @@ from omium.testing.sim.service import Service
 from omium.testing.sim.workers import ExecutionClients
 from omium.testing.sim.world import World
 
-CHAOS_US = {"registers": 1_800_000, "executions": 3_300_000}
+CHAOS_US = {"registers": 1_800_000, "executions": 3_000_000}
 """How long it all goes wrong: an execution takes many requests, one after the other."""
 PACE_US_MAX = {"registers": 150_000, "executions": 300_000}
 """The longest time between two faults."""
