@@ -86,4 +86,12 @@ EXECUTION = (
         after="",
         caught_by=(node("execution/test_transcripts", "test_sessions"),),
     ),
+    Mutant(
+        name="one_round_too_many",
+        says="hands back once more than a loop may",
+        module="omium.execution.routing",
+        before="in _wanted(state, agent) if loop.taken < loop.rounds_max), None)\n",
+        after="in _wanted(state, agent) if loop.taken <= loop.rounds_max), None)\n",
+        caught_by=SEEDS,
+    ),
 )

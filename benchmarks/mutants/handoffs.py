@@ -130,4 +130,28 @@ HANDOFFS = (
         after="        if (claims | rejects) & (settled | rejecting):\n",
         caught_by=("sim",),
     ),
+    Mutant(
+        name="vote_of_the_round_before",
+        says="counts the vote that a judge gave in the round before",
+        module=_HANDOFFS,
+        before="    match agent.output.inline:\n",
+        after="    match (agent.recalled or agent.output).inline:\n",
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="answer_not_delivered",
+        says="gives a receiver what it has rejected, in place of a person's answer",
+        module="omium.execution.routing",
+        before="            given[one.source] = handoff.value\n",
+        after="            pass\n",
+        caught_by=("sim",),
+    ),
+    Mutant(
+        name="late_taken_unseen",
+        says="accepts what was only late when somebody wants it to be looked at after all",
+        module=_HANDOFFS,
+        before='        case "approve" if _is_late(handoff):\n',
+        after='        case "approve" if False:\n',
+        caught_by=("sim",),
+    ),
 )

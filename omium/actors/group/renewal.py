@@ -2,7 +2,8 @@
 
 A newcomer asks to join. The leader takes it in as a learner, which has no vote and costs no
 majority anything, and once it has caught up lets it take the seat of whoever had it before, in
-one change of two (thesis, sections 4.2.1 and 4.3).
+one change of two (thesis, sections 4.2.1 and 4.3). A seat of the runtime and a member of the
+simulator decide by it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,14 @@ from omium.consensus import ConfChangeSingle, ConfChangeType, ConfChangeV2, Prog
 
 LAG_MAX = 256
 """Entries by which a learner may be behind to be given a vote."""
+RENEWAL_TICKS = 5
+"""How often a member looks whether anybody is to join or to be seated."""
+
+
+def is_outside(status: Status) -> bool:
+    """Whether a member belongs to no group that it knows of, and so asks to be taken in."""
+    members = status.membership
+    return status.id not in members.voters | members.learners
 
 
 def taken_in(status: Status, node_id: int) -> ConfChangeV2 | None:
@@ -30,8 +39,9 @@ def taken_in(status: Status, node_id: int) -> ConfChangeV2 | None:
     )
 
 
-def seated(status: Status) -> ConfChangeV2 | None:
-    """What to propose for a learner that has caught up; None where there is none."""
+def seated(status: Status, *, lag_max: int = LAG_MAX) -> ConfChangeV2 | None:
+    """What to propose for a learner that has caught up but for ``lag_max`` entries; None where
+    there is none."""
     members = status.membership
     if members.outgoing:
         return None
@@ -41,7 +51,7 @@ def seated(status: Status) -> ConfChangeV2 | None:
             progress is not None
             and progress.state is ProgressState.REPLICATE
             and progress.recent_active
-            and progress.match + LAG_MAX >= status.last_index
+            and progress.match + lag_max >= status.last_index
         ):
             before = [one for one in sorted(members.voters) if seat_of(one) == seat_of(node_id)]
             return _change(

@@ -20,7 +20,7 @@ from omium.actors.coordinator import Coordinator
 from omium.actors.group.copies import Incoming, send_copy
 from omium.actors.group.damage import condemn
 from omium.actors.group.peers import Peers
-from omium.actors.group.renewal import seated, taken_in
+from omium.actors.group.renewal import RENEWAL_TICKS, is_outside, seated, taken_in
 from omium.actors.group.talk import Part, SeatRole, SeatView, seat_of
 from omium.actors.link import Address
 from omium.actors.ordering import InGroup, Order
@@ -32,7 +32,6 @@ from omium.storage.replica import Outcome, Replica
 log = logging.getLogger(__name__)
 
 LISTEN_AGAIN_S = 0.2
-RENEWAL_TICKS = 5
 
 _ROLES: Mapping[Role, SeatRole] = {
     Role.LEADER: "leader",
@@ -317,8 +316,7 @@ class Seat:
 
     def _renew(self) -> None:
         status = self.member.status()
-        members = status.membership
-        if status.id not in members.voters | members.learners:
+        if is_outside(status):
             self._peers.join(status.id)
         elif self.member.leads:
             self._propose_members(seated(status))

@@ -12,7 +12,10 @@ socket or file; all chance comes from the seed.
     group, node                            members that come and go; one member in its process
     laws | log_store | caller              what must hold; its disk; a client's way to the group
     attempts, flows                        what a worker appends, of which workflows
-    service, executions | handed, voted    what the members agree on; what journals must tell
+    service, executions                    what the members agree on
+    journals                               what journals must tell, at each append; its laws:
+        owners, rounds                         who may act; what is done once, and how often again
+        handed, voted, received                handoffs, the votes about them, what got to whom
     disk, network, world
 
 What drives a member is ``omium.consensus.Member``, as in the runtime.

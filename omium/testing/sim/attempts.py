@@ -1,8 +1,8 @@
 """One attempt of a simulated worker: what it appends, one thing after the other.
 
 It judges and votes by the decisions of ``omium.actors.receiving``, as the runtime's worker does.
-What chance decides is what validators and agents of users decide: how a vote is cast, and whether
-an output fits.
+What chance decides is what validators and agents of users decide: how a vote is cast, whether
+an output fits, and whether it is handed back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from omium.actors.messages import Offer
 from omium.actors.receiving import to_vote, verdicts
-from omium.definitions import Agent
+from omium.definitions import Workflow, at_work, fitting, graph, is_judge, value_problems
 from omium.execution.events import (
     AgentCompleted,
     Event,
@@ -27,12 +27,13 @@ from omium.execution.events import (
     StepStarted,
 )
 from omium.execution.records import Payload, Reason, Vote
-from omium.testing.sim.flows import output
+from omium.testing.sim.flows import about, made_by, output
 from omium.testing.sim.voted import Asked
-from omium.types import AgentName, ExecutionId
+from omium.types import AgentName, ExecutionId, Json
 
 FOR = 0.75
 FITS = 0.85
+AGAIN = 0.7
 RASH = 0.1
 RASH_AFTER_MAX = 3
 
@@ -57,12 +58,13 @@ class Said(NamedTuple):
 
 
 def attempt(
-    lease: Lease, agent: Agent, random: Random, asked: Callable[[Asked], None]
+    lease: Lease, flow: Workflow, random: Random, asked: Callable[[Asked], None]
 ) -> Iterator[Said]:
-    """What an attempt at ``agent`` appends. ``asked`` hears of each validator that is asked."""
+    """What an attempt at an agent of ``flow`` appends. ``asked`` hears of each validator that is
+    asked."""
     rash = bool(lease.offers) and random.random() < RASH
     after = random.randrange(RASH_AFTER_MAX) if rash else None
-    for place, events in enumerate(_honest(lease, agent, random, asked)):
+    for place, events in enumerate(_honest(lease, flow, random, asked)):
         if place == after:
             yield Said(_rash(lease, random), rash=True)
             return
@@ -70,9 +72,9 @@ def attempt(
 
 
 def _honest(
-    lease: Lease, agent: Agent, random: Random, asked: Callable[[Asked], None]
+    lease: Lease, flow: Workflow, random: Random, asked: Callable[[Asked], None]
 ) -> Iterator[tuple[Event, ...]]:
-    name, step = lease.agent, str(lease.epoch)
+    name, step, agent = lease.agent, str(lease.epoch), flow.agent(lease.agent)
     outputs = {giver: payload.inline for giver, payload in lease.outputs.items()}
     voted: list[Offer] = []
     for offer in lease.offers:
@@ -86,7 +88,7 @@ def _honest(
                     leased=lease.index,
                 )
             )
-            votes.append(_vote(validator, random))
+            votes.append(_vote(validator, _why(lease, offer.source), random))
             yield (_voted(name, offer.handoff, votes[-1]),)
         voted.append(replace(offer, votes=tuple(votes)))
     said = verdicts(agent, voted, outputs)
@@ -94,33 +96,55 @@ def _honest(
         yield tuple(said)
     if any(isinstance(verdict, HandoffRejected) for verdict in said):
         return
-    made = Payload(inline=output(fits=random.random() < FITS, by=step))
     yield (StepStarted(agent=name, step=step),)
     yield (StepCompleted(agent=name, step=step, state=Payload(inline=lease.epoch)),)
-    yield (AgentCompleted(agent=name, output=made),)
+    yield (_completed(lease, flow, random),)
+
+
+def _completed(lease: Lease, flow: Workflow, random: Random) -> AgentCompleted:
+    name = lease.agent
+    if is_judge(flow, name):
+        (giver,) = graph(flow).givers(name)
+        vote = _vote(name, _why(lease, giver), random)
+        made: Json = {"ballot": vote.ballot, "reason": vote.reason}
+    else:
+        made = output(
+            fits=random.random() < FITS,
+            by=str(lease.epoch),
+            again=random.random() < AGAIN,
+            of={giver: made_by(payload) for giver, payload in lease.outputs.items()},
+        )
+    schema = at_work(flow, name).final_output
+    assert schema is None or not value_problems(schema, made), f"{name} hands over {made}"
+    return AgentCompleted(agent=name, output=Payload(inline=made), fits=fitting(flow, name, made))
 
 
 def _rash(lease: Lease, random: Random) -> tuple[Event, ...]:
     """What an attempt says out of turn. Whether it may must not depend on its good manners."""
     name, offer = lease.agent, random.choice(lease.offers)
+    why = _why(lease, offer.source)
     said: list[Event] = [
         HandoffAccepted(agent=name, handoff=offer.handoff),
         StepStarted(agent=name, step=f"{lease.epoch} early"),
     ]
     for validator in offer.validators:
-        reason = Reason(code="vote", validator=validator, message="so it is")
+        reason = Reason(code="vote", validator=validator, message=why)
         said += [
-            _voted(name, offer.handoff, _vote(validator, random)),
+            _voted(name, offer.handoff, _vote(validator, why, random)),
             HandoffRejected(agent=name, handoff=offer.handoff, reasons=(reason,)),
         ]
     return (random.choice(said),)
 
 
-def _vote(validator: str, random: Random) -> Vote:
+def _why(lease: Lease, giver: AgentName) -> str:
+    """What whoever votes about the output of ``giver`` says."""
+    return about(made_by(lease.outputs[giver]))
+
+
+def _vote(validator: str, why: str, random: Random) -> Vote:
     # Asked twice, a validator need not say the same.
-    if random.random() < FOR:
-        return Vote(validator=validator, ballot="for")
-    return Vote(validator=validator, ballot="against", reason="so it is")
+    ballot = "for" if random.random() < FOR else "against"
+    return Vote(validator=validator, ballot=ballot, reason=why)
 
 
 def _voted(agent: AgentName, handoff: str, vote: Vote) -> HandoffVoted:

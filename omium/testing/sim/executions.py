@@ -1,46 +1,29 @@
 """Executions as a service: the state machine of the runtime's replicas, in memory.
 
 ``machine.check`` decides and ``fold.evolve`` changes the state; around them is what a
-replica keeps: the journals, and which requests were carried out. ``audit`` judges the journals
-by themselves, as somebody who trusts no state machine.
+replica keeps: the journals, and which requests were carried out. What comes of each append is shown
+to ``Journals``, who trust no state machine.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from omium.actors.messages import Offer
 from omium.actors.receiving import offer_of
 from omium.execution.commands import decode_command
-from omium.execution.events import (
-    AgentCompleted,
-    Append,
-    AttemptEnded,
-    AttemptStarted,
-    Completed,
-    Created,
-    Entry,
-    Event,
-    HandoffDecided,
-    HandoffRejected,
-    Paused,
-    Resumed,
-    Signalled,
-    StepCompleted,
-    StepStarted,
-)
+from omium.execution.events import Append, Entry, Event, HandoffDecided
 from omium.execution.fold import create, evolve
-from omium.execution.handoffs import not_taken, run_again, to_accept
+from omium.execution.handoffs import not_taken, overdue, planned, run_again, to_accept
 from omium.execution.machine import check
 from omium.execution.records import Payload
-from omium.execution.routing import due, seen
-from omium.execution.state import ExecutionState
-from omium.testing.sim.handed import HandoffLaw
+from omium.execution.routing import due, is_ready, seen
+from omium.execution.state import AgentState, ExecutionState
+from omium.testing.sim.journals import Journals
 from omium.testing.sim.service import Service
-from omium.testing.sim.voted import VoteLaw
 from omium.types import AgentName, ExecutionId
 
 WRITTEN = "written"
@@ -53,22 +36,32 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     index: int = 0
 
 
+class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A look at the clock, which says ``at_ms``: what was offered to agents of the ``execution``
+    and is overdue is rejected, as the state is then. A coordinator that leads looks so: by its own
+    state, before which nothing else is on its way."""
+
+    execution: ExecutionId
+    at_ms: int
+
+
 class AgentView(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One agent, as whoever supervises sees it; ``offers`` are what it has to judge, and
-    ``outputs`` what it is given."""
+    """One agent, as whoever supervises sees it. A ``ready`` one waits for nobody. Of one that is
+    leased, ``offers`` are what it has to judge, and ``outputs`` what it is given."""
 
     name: AgentName
     status: str
     epoch: int
-    upstream: tuple[AgentName, ...]
-    offers: tuple[Offer, ...]
-    outputs: dict[AgentName, Payload]
+    ready: bool
+    offers: tuple[Offer, ...] = ()
+    outputs: dict[AgentName, Payload] = {}
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One execution, as whoever supervises sees it; ``status`` is empty where there is none.
 
-    ``due`` is what follows by itself; ``undecided`` lets rejected handoffs be tried again.
+    ``due`` is what follows by itself; ``undecided`` lets rejected handoffs be tried again. What is
+    ``timed`` is offered and has a deadline. ``failure`` is the kind of it, if there was one.
     """
 
     status: str = ""
@@ -76,43 +69,76 @@ class View(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     agents: tuple[AgentView, ...] = ()
     due: tuple[Event, ...] = ()
     undecided: tuple[HandoffDecided, ...] = ()
+    timed: bool = False
+    failure: str = ""
 
 
 class _Saved(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    journals: dict[ExecutionId, list[Entry]]
+    journals: dict[ExecutionId, list[msgspec.Raw]]
     requests: dict[str, tuple[str, ExecutionId, int]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_saved = msgspec.msgpack.Decoder(_Saved).decode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_watch = msgspec.msgpack.Decoder(Watch).decode
+_WATCH = b"watch "
+
+Written: TypeAlias = tuple[Outcome, Sequence[Entry]]
+"""What became of an append, and the entries that came of it."""
+
+
+def encode_watch(watch: Watch) -> bytes:
+    """The command that carries it out."""
+    return _WATCH + _encode(watch)
 
 
 class Executions(Service):
     """See the module's docstring. A query is the id of an execution; its answer a ``View``."""
 
-    def __init__(self) -> None:
+    def __init__(self, witness: Journals) -> None:
         super().__init__()
         self.journals: dict[ExecutionId, list[Entry]] = {}
+        self._witness = witness
+        # As they are saved, which is far more often than they grow.
+        self._encoded: dict[ExecutionId, list[msgspec.Raw]] = {}
         self._requests: dict[str, tuple[str, ExecutionId, int]] = {}
         self._states: dict[ExecutionId, ExecutionState] = {}
 
     def carry_out(self, index: int, command: bytes) -> bytes:
-        append = decode_command(command, f"log@{index}")
-        assert isinstance(append, Append)
-        return _encode(self._append(append))
+        if command.startswith(_WATCH):
+            watch = _decode_watch(command.removeprefix(_WATCH))
+            name, (outcome, entries) = watch.execution, self._watch(watch)
+        else:
+            append = decode_command(command, f"log@{index}")
+            assert isinstance(append, Append)
+            name, (outcome, entries) = append.execution_id, self._append(append)
+        self._witness.applied(index, name, entries, self._states.get(name))
+        return _encode(outcome)
 
-    def _append(self, append: Append) -> Outcome:
+    def _watch(self, watch: Watch) -> Written:
+        state = self._states.get(watch.execution)
+        late = overdue(state, watch.at_ms) if state is not None else []
+        if not late:
+            return Outcome(code=WRITTEN), ()
+        append = Append(execution_id=watch.execution, events=tuple(late), at_ms=watch.at_ms)
+        outcome, entries = self._append(append)
+        assert outcome.code == WRITTEN, f"{late} of {watch.execution} is refused: {outcome.code}"
+        return outcome, entries
+
+    def _append(self, append: Append) -> Written:
         name, request = append.execution_id, append.request
         if request is not None and (known := self._requests.get(request.key)) is not None:
             code = "repeated" if known[0] == request.digest else "request_conflict"
-            return Outcome(code=code, index=known[2])
+            return Outcome(code=code, index=known[2]), ()
         state = self._states.get(name)
         refusal = check(state, append)
         if refusal is not None:
-            return Outcome(code=refusal.code)
+            return Outcome(code=refusal.code), ()
         writer = append.writer
         epoch, sequence = (writer.epoch, writer.sequence) if writer is not None else (0, 0)
         journal = self.journals.setdefault(name, [])
+        first = len(journal)
         for event in append.events:
             entry = Entry(
                 execution_id=name,
@@ -124,9 +150,10 @@ class Executions(Service):
             )
             self._evolve(entry)
             journal.append(entry)
+            self._encoded.setdefault(name, []).append(msgspec.Raw(_encode(entry)))
         if request is not None:
             self._requests[request.key] = (request.digest, name, len(journal))
-        return Outcome(code=WRITTEN, index=len(journal))
+        return Outcome(code=WRITTEN, index=len(journal)), journal[first:]
 
     def _evolve(self, entry: Entry) -> None:
         state = self._states.get(entry.execution_id)
@@ -139,17 +166,7 @@ class Executions(Service):
         state = self._states.get(ExecutionId(question.decode()))
         if state is None:
             return _encode(View())
-        agents = tuple(
-            AgentView(
-                name=agent.name,
-                status=agent.status,
-                epoch=agent.epoch,
-                upstream=agent.upstream,
-                offers=tuple(offer_of(agent, handoff) for handoff in to_accept(state, agent)),
-                outputs=seen(state, agent.name),
-            )
-            for agent in state.agents.values()
-        )
+        agents = tuple(_view(state, agent) for agent in state.agents.values())
         undecided = tuple(
             HandoffDecided(
                 agent=handoff.to,
@@ -167,101 +184,44 @@ class Executions(Service):
                 agents=agents,
                 due=due(state),
                 undecided=undecided,
+                timed=_is_timed(state),
+                failure=state.failure.kind if state.failure is not None else "",
             )
         )
 
     def save_state(self) -> bytes:
-        return _encode(_Saved(journals=self.journals, requests=self._requests))
+        return _encode(_Saved(journals=self._encoded, requests=self._requests))
 
     def load_state(self, data: bytes) -> None:
         saved = _decode_saved(data) if data else _Saved(journals={}, requests={})
-        self.journals, self._requests, self._states = saved.journals, saved.requests, {}
+        # A piece of the whole would keep all of it.
+        self._encoded = {
+            name: [one.copy() for one in journal] for name, journal in saved.journals.items()
+        }
+        self.journals = {
+            name: [_decode_entry(one) for one in journal] for name, journal in self._encoded.items()
+        }
+        self._requests, self._states = saved.requests, {}
         for journal in self.journals.values():
             for entry in journal:
                 self._evolve(entry)
 
 
-def audit(journals: Mapping[ExecutionId, Sequence[Entry]]) -> Counter[str]:
-    """What every journal promises, told from its entries alone, and what ``VoteLaw`` counted.
-    Raises AssertionError.
-
-    One owner: who writes under an epoch holds the latest lease of that agent, and every lease
-    has a new epoch. Once: an agent is completed once in a round and a step once, an attempt starts
-    a step once, an execution is created and completed once, a signal is sent once; an attempt's
-    appends are in order. What ``HandoffLaw`` says of handoffs, and ``VoteLaw`` of votes.
-    """
-    counts: Counter[str] = Counter()
-    for name, journal in journals.items():
-        counts += _Auditor(name).audit(journal)
-    return counts
+def _view(state: ExecutionState, agent: AgentState) -> AgentView:
+    name, status, epoch = agent.name, agent.status, agent.epoch
+    if status != "leased":
+        return AgentView(name=name, status=status, epoch=epoch, ready=is_ready(state, agent))
+    offers = tuple(offer_of(agent, handoff) for handoff in to_accept(state, agent))
+    outputs = seen(state, name)
+    return AgentView(
+        name=name, status=status, epoch=epoch, ready=False, offers=offers, outputs=outputs
+    )
 
 
-class _Auditor:
-    def __init__(self, name: ExecutionId) -> None:
-        self._name = name
-        self._owners: dict[str, int] = {}
-        self._epoch = 0
-        self._sequences: dict[int, int] = {}
-        self._once: set[tuple[str, ...]] = set()
-        self._rounds: Counter[str] = Counter()
-        self._handoffs = HandoffLaw()
-        self._votes = VoteLaw()
-        self._written = (0, 0)
-
-    def audit(self, journal: Sequence[Entry]) -> Counter[str]:
-        for place, entry in enumerate(journal, start=1):
-            where = f"{self._name}@{place}"
-            assert entry.index == place, f"{where} has the index {entry.index}"
-            self._owner(where, entry)
-            self._counts(where, entry)
-            self._handoffs.note(where, entry)
-            self._votes.note(where, entry)
-        return self._votes.counts
-
-    def _owner(self, where: str, entry: Entry) -> None:
-        event = entry.event
-        # Who rejects owns the agent for the rest of that append, whatever it rejects first.
-        append, self._written = self._written, (entry.epoch, entry.sequence)
-        if entry.epoch and self._written != append:
-            agent = getattr(event, "agent", None)
-            owner = self._owners.get(agent or "", 0)
-            assert owner == entry.epoch, (
-                f"{where}: epoch {entry.epoch} writes for {agent}, whose owner is epoch {owner}"
-            )
-            before = self._sequences.get(entry.epoch, 0)
-            assert before <= entry.sequence <= before + 1, (
-                f"{where}: append {entry.sequence} of epoch {entry.epoch} came after {before}"
-            )
-            self._sequences[entry.epoch] = entry.sequence
-        if isinstance(event, AttemptStarted):
-            assert event.epoch > self._epoch, f"{where}: epoch {event.epoch} is not new"
-            assert not self._owners.get(event.agent), f"{where}: {event.agent} has an owner"
-            self._epoch = self._owners[event.agent] = event.epoch
-        elif isinstance(event, AttemptEnded):
-            if self._owners.get(event.agent) == event.epoch:
-                self._owners[event.agent] = 0
-        elif isinstance(event, AgentCompleted | HandoffRejected):
-            self._owners[event.agent] = 0
-        elif isinstance(event, HandoffDecided):
-            self._owners |= dict.fromkeys(event.agents, 0)
-            self._rounds.update(event.agents)
-        elif isinstance(event, Paused | Resumed):
-            self._owners.clear()
-
-    def _counts(self, where: str, entry: Entry) -> None:
-        event = entry.event
-        match event:
-            case Created() | Completed():
-                what: tuple[str, ...] = (type(event).__name__,)
-            case AgentCompleted(agent=agent):
-                what = ("agent", agent, str(self._rounds[agent]))
-            case StepStarted(agent=agent, step=step):
-                what = ("start", agent, step, str(entry.epoch))
-            case StepCompleted(agent=agent, step=step):
-                what = ("step", agent, step)
-            case Signalled(name=name):
-                what = ("signal", name)
-            case _:
-                return
-        assert what not in self._once, f"{where}: {' '.join(what)} a second time"
-        self._once.add(what)
+def _is_timed(state: ExecutionState) -> bool:
+    """Whether anything that is offered has to be accepted in time."""
+    for handoff in state.handoffs.values():
+        one = planned(state.agents[handoff.to], handoff.source)
+        if handoff.status == "offered" and one is not None and one.deadline_s is not None:
+            return True
+    return False

@@ -1,29 +1,21 @@
 """A simulated group: its members, who comes and who goes, and who leads as far as one can see.
 
 It knows what an operator knows who sees everything: which disks are lost, and which members the
-group has by now. It changes members only as an operator could, through the leader.
+group has by now. It puts new members beside those that are lost and shuts down those that have
+left; who is taken in, and when it gets a vote, is for the group to decide (see ``Node``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from omium.consensus import (
-    ConfChangeSingle,
-    ConfChangeTransition,
-    ConfChangeType,
-    ConfChangeV2,
-    Member,
-    Role,
-    Snapshot,
-    initial_snapshot,
-)
+from omium.actors.group.talk import SEATS, seat_of
+from omium.consensus import Role, Snapshot, initial_snapshot
 from omium.consensus.membership import Membership
-from omium.errors import ConsensusError
 from omium.testing.sim.laws import Laws
 from omium.testing.sim.network import Network
 from omium.testing.sim.node import Node, Options
-from omium.testing.sim.service import Applied, Service
+from omium.testing.sim.service import Service
 from omium.testing.sim.world import World
 
 
@@ -39,6 +31,7 @@ class Group:
         service: Callable[[], Service],
         options: Options,
         kept: int,
+        lag_max: int,
     ) -> None:
         self.laws = Laws()
         self.nodes: dict[int, Node] = {}
@@ -47,8 +40,11 @@ class Group:
         self._service = service
         self._options = options
         self._kept = kept
+        self._lag_max = lag_max
         self._members = Membership(voters=frozenset(range(1, size + 1)))
-        self._replacing: tuple[int, int] | None = None
+        # Who is on its way into the group, and who was before it, into the same seat.
+        self._newcomer: int | None = None
+        self._gone: list[int] = []
         self._left: set[int] = set()
         start = initial_snapshot(range(1, size + 1))
         for member_id in range(1, size + 1):
@@ -64,6 +60,8 @@ class Group:
             service=self._service,
             options=self._options,
             kept=self._kept,
+            lag_max=self._lag_max,
+            peers=lambda: [one for one in self.nodes if one != member_id],
         )
         node.boot()
         return node
@@ -99,8 +97,9 @@ class Group:
         """How many voters may be lost for good besides those that are."""
         members = self.members
         sizes = [len(half) for half in (members.voters, members.outgoing) if half]
-        lost = sum(bool(self.nodes[one].rotten) for one in members.all_voters)
-        return min((size - 1) // 2 for size in sizes) - lost if not members.joint else 0
+        # A newcomer that is lost may be about to get a vote.
+        lost = {one for one in members.all_voters if self.nodes[one].rotten} | {*self._gone}
+        return min((size - 1) // 2 for size in sizes) - len(lost) if not members.joint else 0
 
     def restart(self, node: Node) -> None:
         """Let a node come up that is down, if it can."""
@@ -112,47 +111,44 @@ class Group:
 
     def replace(self, member_id: int) -> bool:
         """Begin to put a new member in the place of ``member_id``; False where one is under way."""
-        if self._replacing is not None or member_id not in self.members.voters:
+        if self._newcomer is not None or member_id not in self.members.voters:
             return False
-        newcomer = self._add(max(self.nodes) + 1, None)
-        self._replacing = (member_id, newcomer.id)
-        self._world.note(f"replace {member_id} by {newcomer.id}")
+        self._world.note(f"replace {member_id}")
+        self._begin(seat_of(member_id))
         return True
 
+    def lose_newcomer(self) -> bool:
+        """The disk of a newcomer is lost before it has a vote, and another one comes in its place;
+        False where none is on its way, or too many are lost already."""
+        one = self._newcomer
+        if one is None or one in self.members.all_voters or self.spare < 1:
+            return False
+        self._world.note(f"lose {one}")
+        node = self.nodes[one]
+        node.rotten, node.found = "all of it", True
+        node.process.crash()
+        self._gone.append(one)
+        self._begin(seat_of(one))
+        return True
+
+    def _begin(self, seat: int) -> None:
+        before = max(one for one in self.nodes if seat_of(one) == seat)
+        self._newcomer = self._add(before + SEATS, None).id
+
     def manage(self) -> None:
-        """What an operator does now and then: go on with a change, replace what is lost, and
-        shut down who has left."""
+        """What an operator does now and then: replace what is lost, and shut down who has left."""
         members = self.members
-        if self._replacing is None:
+        if self._newcomer is None:
             lost = [one for one in sorted(members.voters) if self.nodes[one].found]
             if lost:
                 self.replace(lost[0])
-        if self._replacing is not None:
-            old, new = self._replacing
-            if new in members.voters and old not in members.all_voters:
-                self._replacing = None
-            else:
-                self._ask(old, new)
+        elif self._newcomer in members.voters and not any(
+            seat_of(one) == seat_of(self._newcomer) and one != self._newcomer
+            for one in members.all_voters
+        ):
+            self._newcomer = None
+            self._gone.clear()
         self._shut_down()
-
-    def _ask(self, old: int, new: int) -> None:
-        leader = self.leader
-        if leader is None or leader.member is None or self.members.joint:
-            return
-        members = leader.raft.tracker.membership
-        learner = leader.raft.tracker.progress.get(new)
-        if new not in members.learners:
-            changes = ((ConfChangeType.ADD_LEARNER_NODE, new),)
-        elif learner is not None and learner.match < leader.raft.log.committed:
-            # It has still to catch up: a voter that lags is no help.
-            return
-        else:
-            changes = ((ConfChangeType.ADD_NODE, new), (ConfChangeType.REMOVE_NODE, old))
-        change = ConfChangeV2(
-            transition=ConfChangeTransition.AUTO,
-            changes=tuple(ConfChangeSingle(type=kind, node_id=one) for kind, one in changes),
-        )
-        _propose(leader.member, change)
 
     def _shut_down(self) -> None:
         """End the members that have left, once all that stay have applied that."""
@@ -162,7 +158,7 @@ class Group:
         for node in self.nodes.values():
             if members.includes(node.id) or node.id in self._left:
                 continue
-            if self._replacing is not None and node.id == self._replacing[1]:
+            if node.id == self._newcomer:
                 continue
             if all(
                 self.nodes[one].up and not self.nodes[one].raft.tracker.membership.includes(node.id)
@@ -170,10 +166,3 @@ class Group:
             ):
                 self._left.add(node.id)
                 node.process.crash()
-
-
-def _propose(member: Member[Applied], change: ConfChangeV2) -> None:
-    try:
-        member.change_members(change)
-    except ConsensusError:
-        return

@@ -201,6 +201,10 @@ class Nemesis:
         """A member is replaced by a new one, whether it is up or not."""
         self._group.replace(self._random.choice(sorted(self._group.members.voters)))
 
+    def lose_newcomer(self) -> None:
+        """Who is to take the place of a member is lost before it has."""
+        self._group.lose_newcomer()
+
     def transfer(self) -> None:
         """The leader hands over."""
         leader = self._group.leader
@@ -230,6 +234,7 @@ FAULTS: dict[Callable[[Nemesis], None], int] = {
     Nemesis.disk: 6,
     Nemesis.rot: 1,
     Nemesis.replace: 1,
+    Nemesis.lose_newcomer: 3,
     Nemesis.transfer: 3,
     Nemesis.suspect: 1,
 }

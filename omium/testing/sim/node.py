@@ -1,20 +1,23 @@
 """One member of a simulated group in its process: the driver of the runtime, hosted here.
 
 Owns its life: it comes up from its disk, ticks, serves clients, and goes down with its process.
-What it does about messages and Ready is ``omium.consensus.Member``, the code that the runtime
-drives, and is not repeated here.
+What it does about messages and Ready is ``omium.consensus.Member``, and who is to belong to the
+group is decided by ``omium.actors.group.renewal``: the code that the runtime drives, not repeated
+here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import msgspec
 
-from omium.consensus import Config, Member, Message, MessageType, Snapshot
+from omium.actors.group.renewal import RENEWAL_TICKS, is_outside, seated, taken_in
+from omium.consensus import ConfChangeV2, Config, Member, Message, MessageType, Snapshot
 from omium.consensus.state import Raft
 from omium.errors import (
+    ConsensusError,
     CorruptRecord,
     NotLeading,
     OmiumError,
@@ -30,7 +33,7 @@ TICK_US = 20_000
 SNAPSHOT_TIMEOUT_US = 100_000
 BOOT_AGAIN_US = 200_000
 
-_MESSAGE, _GOT_SNAPSHOT, _REQUEST, RESPONSE = b"m", b"s", b"q", b"a"
+_MESSAGE, _GOT_SNAPSHOT, _JOIN, _REQUEST, RESPONSE = b"m", b"s", b"j", b"q", b"a"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
@@ -52,6 +55,8 @@ def request_frame(request: Request) -> bytes:
 class Node:
     """See the module's docstring. ``start`` is None for a newcomer; ``options`` are of ``Config``.
 
+    ``peers`` are those whom it asks to be taken in, and ``lag_max`` is by how many entries others
+    may be behind to be given a vote.
     ``rotten`` is the file of its disk in which a bit was flipped, and ``found`` says that this
     was noticed when it came up: it must never take part again.
     """
@@ -67,6 +72,8 @@ class Node:
         service: Callable[[], Service],
         options: Options,
         kept: int,
+        lag_max: int,
+        peers: Callable[[], Iterable[int]],
     ) -> None:
         self.id = member_id
         self.process = world.process(name_of(member_id))
@@ -82,6 +89,9 @@ class Node:
         self._new_service = service
         self._options = options
         self._kept = kept
+        self._lag_max = lag_max
+        self._peers = peers
+        self._ticks = 0
         self._random = world.random(f"node/{member_id}")
         self._awake = self._acting = False
         self._snapshots: dict[int, Timer] = {}
@@ -156,6 +166,29 @@ class Node:
             return
         self.process.after(TICK_US, "tick", self._tick)
         self._do(self.member, self.member.tick)
+        self._ticks += 1
+        if self._ticks % RENEWAL_TICKS == 0:
+            self._renew(self.member)
+
+    def _renew(self, member: Member[Applied]) -> None:
+        status = member.status()
+        if is_outside(status):
+            for other in self._peers():
+                self._network.send(self.process.name, name_of(other), _JOIN)
+        elif member.leads:
+            self._propose(member, seated(status, lag_max=self._lag_max))
+
+    def _joins(self, member: Member[Applied], newcomer: int) -> None:
+        if member.leads:
+            self._propose(member, taken_in(member.status(), newcomer))
+
+    def _propose(self, member: Member[Applied], change: ConfChangeV2 | None) -> None:
+        if change is None:
+            return
+        try:
+            member.change_members(change)
+        except ConsensusError:
+            return
 
     def _work(self) -> None:
         self._awake = False
@@ -230,6 +263,8 @@ class Node:
             self._do(member, lambda: member.step(message))
             if message.type is MessageType.SNAPSHOT:
                 self._network.send(self.process.name, source, _GOT_SNAPSHOT)
+        elif kind == _JOIN:
+            self._do(member, lambda: self._joins(member, int(source[1:])))
         elif kind == _REQUEST:
             self._do(member, lambda: self._serve(member, source, _decode_request(body)))
         elif kind == _GOT_SNAPSHOT:

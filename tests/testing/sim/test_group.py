@@ -49,8 +49,8 @@ def test_every_fault_happens(reports: list[Report]) -> None:
 
 def test_handoffs_come_to_whatever_they_may(reports: list[Report]) -> None:
     came = sum((report.handoffs for report in reports), Counter[str]())
-    votes = {"for", "against", "gone_on", "asked_again"}
-    assert set(came) >= votes | {"accepted", "outvoted", "unfit", "retry"}
+    votes = {"for", "against", "judged", "gone_on", "asked_again"}
+    assert set(came) >= votes | {"accepted", "outvoted", "unfit", "late", "retry", "rounds"}
     assert came["answer"] + came["approve"] + came["fail"] > 2
     assert came["for"] > came["against"] > 5
     assert came["accepted"] > came["outvoted"] > 3

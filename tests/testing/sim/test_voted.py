@@ -6,106 +6,39 @@ from collections.abc import Sequence
 
 import pytest
 
-from omium.execution.events import (
-    AgentCompleted,
-    AttemptEnded,
-    AttemptStarted,
-    Created,
-    Entry,
-    Event,
-    HandoffAccepted,
-    HandoffDecided,
-    HandoffOffered,
-    HandoffRejected,
-    HandoffVoted,
-)
-from omium.execution.records import Payload, PlannedAgent, PlannedHandoff, Reason
-from omium.testing.sim.executions import audit
+from omium.execution.events import AgentCompleted, Entry
+from omium.execution.handoffs import ANSWERED as ANSWERED_FOR
+from omium.execution.records import Payload
+from omium.testing.sim.flows import about
+from omium.testing.sim.journals import audit
 from omium.testing.sim.voted import Asked, asked_again
-from omium.types import AgentName, ExecutionId, TenantId, WorkerId
-
-NAME = ExecutionId("ex")
-A, B = AgentName("a"), AgentName("b")
-HANDOFF = "a#1>b"
-OUTPUT = Payload(inline=7)
-GIVER, RECEIVER, SUCCESSOR = 1, 2, 3
-
-Line = tuple[int, Event]
-"""An event, and the epoch of who wrote it: 0 for the coordinator."""
-
-
-def vote(validator: str, ballot: str = "for", epoch: int = RECEIVER) -> Line:
-    why = "" if ballot == "for" else "so it is"
-    return epoch, HandoffVoted(
-        agent=B,
-        handoff=HANDOFF,
-        validator=validator,
-        ballot="for" if ballot == "for" else "against",
-        reason=why,
-    )
-
-
-def lease(agent: AgentName, epoch: int) -> Line:
-    return 0, AttemptStarted(agent=agent, epoch=epoch, worker=WorkerId("w"), cause="first")
-
-
-def outvoted(*against: str) -> Line:
-    reasons = tuple(Reason(code="vote", validator=who, message="so it is") for who in against)
-    return RECEIVER, HandoffRejected(agent=B, handoff=HANDOFF, reasons=reasons)
-
-
-ACCEPTED: Line = (RECEIVER, HandoffAccepted(agent=B, handoff=HANDOFF))
-LOST: Line = (0, AttemptEnded(agent=B, epoch=RECEIVER, end="worker_lost"))
-ANSWERED: Line = (
-    0,
-    HandoffDecided(agent=B, handoff=HANDOFF, decision="answer", output=OUTPUT, by="somebody"),
+from omium.types import AgentName, ExecutionId
+from tests.testing.sim import lines as hand
+from tests.testing.sim.lines import (
+    ACCEPTED,
+    ANSWERED,
+    HANDOFF,
+    LOST,
+    NAME,
+    SUCCESSOR,
+    WHY,
+    B,
+    Line,
+    accepted,
+    checking,
+    lease,
+    outvoted,
+    unfit,
+    vote,
 )
-PLAN = (
-    PlannedAgent(name=A),
-    PlannedAgent(
-        name=B,
-        upstream=(A,),
-        checked=(PlannedHandoff(source=A, schema="", validators=("v1", "v2", "v3"), votes_min=2),),
-    ),
-)
-BEGINNING: tuple[Line, ...] = (
-    (
-        0,
-        Created(
-            tenant=TenantId("t"),
-            workflow="w",
-            version="1",
-            digest="d",
-            definition=Payload(inline={}),
-            inputs=Payload(inline={}),
-            plan=PLAN,
-        ),
-    ),
-    lease(A, GIVER),
-    (GIVER, AgentCompleted(agent=A, output=OUTPUT)),
-    (0, HandoffOffered(agent=A, to=B, handoff=HANDOFF, epoch=GIVER, schema="")),
-    lease(B, RECEIVER),
-)
+
+BEGINNING = hand.beginning(*checking("v1", "v2", "v3"))
+ANSWER = about("somebody")
 
 
 def journal(lines: Sequence[Line]) -> dict[ExecutionId, list[Entry]]:
     """The journal that begins with an offer to the attempt ``RECEIVER``, and goes on so."""
-    entries: list[Entry] = []
-    sequences: dict[int, int] = {}
-    for index, (epoch, event) in enumerate([*BEGINNING, *lines], start=1):
-        if epoch:
-            sequences[epoch] = sequences.get(epoch, 0) + 1
-        entries.append(
-            Entry(
-                execution_id=NAME,
-                index=index,
-                at_ms=0,
-                epoch=epoch,
-                sequence=sequences.get(epoch, 0) if epoch else 0,
-                event=event,
-            )
-        )
-    return {NAME: entries}
+    return hand.journal([*BEGINNING, *lines])
 
 
 def test_what_is_right_is_counted() -> None:
@@ -115,7 +48,7 @@ def test_what_is_right_is_counted() -> None:
         lease(B, SUCCESSOR),
         vote("v2", "against", SUCCESSOR),
         vote("v3", "for", SUCCESSOR),
-        (SUCCESSOR, HandoffAccepted(agent=B, handoff=HANDOFF)),
+        accepted(SUCCESSOR),
     ]
     counts = {"for": 2, "against": 1, "gone_on": 1, "accepted": 1}
     assert +audit(journal(lines)) == counts
@@ -123,11 +56,10 @@ def test_what_is_right_is_counted() -> None:
 
 def test_what_is_given_in_answer_is_voted_about_anew() -> None:
     against = [vote(f"v{n}", "against") for n in (1, 2, 3)]
-    again = [vote(f"v{n}", "for", SUCCESSOR) for n in (1, 2, 3)]
-    accepted = (SUCCESSOR, HandoffAccepted(agent=B, handoff=HANDOFF))
-    lines = [*against, outvoted("v1", "v2", "v3"), ANSWERED, lease(B, SUCCESSOR), *again, accepted]
-    assert audit(journal(lines))["answer"] == 1
-    stale = [*against, outvoted("v1", "v2", "v3"), ANSWERED, lease(B, SUCCESSOR), accepted]
+    again = [vote(f"v{n}", "for", SUCCESSOR, ANSWER) for n in (1, 2, 3)]
+    stale = [*against, outvoted("v1", "v2", "v3"), ANSWERED, lease(B, SUCCESSOR)]
+    assert audit(journal([*stale, *again, accepted(SUCCESSOR)]))["answer"] == 1
+    stale.append(accepted(SUCCESSOR))
     with pytest.raises(AssertionError, match="0 of 0 votes"):
         audit(journal(stale))
 
@@ -181,3 +113,37 @@ def test_after_an_answer_all_are_asked_again() -> None:
     lines = [*against, outvoted("v1", "v2", "v3"), ANSWERED, lease(B, SUCCESSOR)]
     first, last = len(BEGINNING), len(BEGINNING) + len(lines)
     assert asked_again(journal(lines), [asks("v1", first), asks("v1", last)]) == 0
+
+
+JUDGED = hand.beginning(*checking("v1", judges=["judge"]))[:-1]
+
+
+def handed(ballot: str, why: str = WHY, epoch: int = 5) -> list[Line]:
+    judge = AgentName("judge")
+    made = Payload(inline={"ballot": ballot, "reason": why})
+    return [lease(judge, epoch), (epoch, AgentCompleted(agent=judge, output=made))]
+
+
+def judged(ballot: str = "for", why: str = WHY) -> Line:
+    return vote("judge", ballot, 0, why)
+
+
+def test_the_vote_of_a_judge_is_what_it_handed_over() -> None:
+    lines = [*JUDGED, *handed("for"), judged(), lease(B, 6), vote("v1", epoch=6), accepted(6)]
+    assert audit(hand.journal(lines))["judged"] == 1
+    for wrong, told in [
+        ([judged()], "has handed over None"),
+        ([*handed("against"), judged()], "judge votes for"),
+        ([*handed("for", about("7"))], "judge votes 'of 7', and what is handed over is 1"),
+        ([*handed("for"), judged(), judged()], "judge votes twice"),
+        ([*handed("for"), (0, vote("v1")[1])], "nobody who owns b asks v1"),
+    ]:
+        with pytest.raises(AssertionError, match=told):
+            audit(hand.journal([*JUDGED, *wrong]))
+
+
+def test_no_judge_is_asked_about_a_persons_answer() -> None:
+    begun = [*JUDGED, *handed("against"), judged("against"), lease(B, 6), unfit(6), ANSWERED]
+    audit(hand.journal([*begun, judged(why=ANSWERED_FOR)]))
+    with pytest.raises(AssertionError, match="judge votes against"):
+        audit(hand.journal([*begun, judged("against")]))
