@@ -38,7 +38,7 @@ from benchmarks.chaos.count import Disk, counted, read_disk
 from benchmarks.chaos.disks import Disks, folder
 from benchmarks.chaos.faults import Faults, NothingToStrike
 from benchmarks.chaos.hosts import Alone, Hosts
-from benchmarks.chaos.load import FAILURES_SHOWN, RESULT, SCRIPT, Load
+from benchmarks.chaos.load import FAILURES_SHOWN, SCRIPT, Load
 from benchmarks.chaos.memory import Sample, growth
 from benchmarks.chaos.plan import KINDS, Plan
 from benchmarks.chaos.registers import Registers
@@ -116,13 +116,13 @@ def _run(own: Path, minutes: float, seed: int, only: list[str]) -> dict[str, Any
             try:
                 cluster.start()
                 plan = Plan(seed, abilities=[*hosts.abilities, *disks.abilities], only=only)
-                figures = asyncio.run(_measure(cluster, disks, plan, struck, minutes, seed))
+                told, figures = asyncio.run(_measure(cluster, disks, plan, struck, minutes, seed))
             finally:
                 cluster.close()
         written = [
             disk for seat in range(1, COORDINATORS + 1) if (disk := _written(data_dir, seat))
         ]
-        found = counted(written, read_calls(calls), struck.gateway_killed_ms)
+        found = counted(written, read_calls(calls), struck.gateway_killed_ms, told)
     finally:
         hosts.close()
         disks.close()
@@ -140,6 +140,10 @@ def _run(own: Path, minutes: float, seed: int, only: list[str]) -> dict[str, Any
         "repeated_calls": found.repeated_calls,
         "in_flight_retried": found.in_flight_retried,
         "sent_retried": found.sent_retried,
+        "handoffs": found.handoffs.handoffs,
+        "handoffs_lost": found.handoffs.lost,
+        "handoffs_duplicated": found.handoffs.duplicated,
+        "handoffs_in_conflict": found.handoffs.conflicts,
         "disks_that_agree": found.seats,
         "problems": len(found.problems),
         "faults": dict(sorted(struck.faults.items())),
@@ -157,7 +161,8 @@ def _written(data_dir: Path, seat: int) -> Disk | None:
 
 async def _measure(
     cluster: Cluster, disks: Disks, plan: Plan, struck: Struck, minutes: float, seed: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What clients were told of the executions with checked handoffs, and the figures."""
     endpoint = cluster.endpoint()
     client = Client(
         endpoint.addresses,
@@ -186,7 +191,7 @@ async def _measure(
             finally:
                 watching.cancel()
                 await load.stop()
-            listed = [row async for row in http.executions(workflow="chaos")]
+            listed = [row async for row in http.executions()]
         lost_records = await registers.lost()
         operations, verdict = await registers.verdict()
     finally:
@@ -197,7 +202,7 @@ async def _measure(
         print(verdict, flush=True)
     there = {row.id for row in listed}
     answered = load.requests - len(load.unanswered)
-    return {
+    return load.told("voted"), {
         "whole_again_s": healed_s,
         "coordinators_on_hosts": len(set(placement.values())),
         "requests": load.requests,
@@ -208,14 +213,10 @@ async def _measure(
         "linearizable": verdict.verdict,
         "operations": operations,
         "executions": len(load.created),
-        "finished": sum(_is_whole(result) for result in load.results.values()),
+        "finished": load.finished,
         "lost_acks": lost_records + sum(name not in there for name in load.created),
         "memory": {kind: growth(taken) for kind, taken in sorted(samples.items())},
     }
-
-
-def _is_whole(result: Any) -> bool:
-    return isinstance(result, dict) and result == RESULT
 
 
 async def _strike(faults: Faults, plan: Plan, struck: Struck, minutes: float) -> None:
