@@ -118,6 +118,16 @@ class Cluster:
         on = (host for host in self.hosts.hosts if pid in self.hosts.processes(host))
         return next(on, None)
 
+    def seat_of(self, process: psutil.Process) -> int | None:
+        """Which seat a coordinator's process has; None while it does not listen."""
+        with suppress(psutil.NoSuchProcess):
+            there = process.net_connections("tcp")
+            ports = {one.laddr.port for one in there if one.status == psutil.CONN_LISTEN}
+            for seat, (_, port) in enumerate(self.endpoint().peers, start=1):
+                if port in ports:
+                    return seat
+        return None
+
     def endpoint(self) -> Endpoint:
         """Where the coordinators are. Raises ``RuntimeError`` before the start."""
         found = live_endpoint(self.data_dir)
@@ -184,7 +194,7 @@ class Cluster:
         ):
             process = subprocess.Popen(
                 self.hosts.within(host, sys.executable, "-m", *words),
-                env={**kept, **self._token, **environment},
+                env={**kept, **self._token, **self.hosts.environment, **environment},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

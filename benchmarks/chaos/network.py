@@ -15,13 +15,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from benchmarks.chaos.plan import NETWORK
+from benchmarks.chaos.plan import NETWORK, NODES
 
 NOBODY = "02:00:00:00:00:01"
 """A locally administered address; the kernel draws those of the hosts."""
@@ -49,9 +49,10 @@ def missing() -> str | None:
 class Network:
     """``count`` hosts, numbered from 1. See the module's docstring."""
 
-    abilities = (NETWORK,)
+    abilities = (NETWORK, NODES)
 
     def __init__(self, count: int) -> None:
+        self.environment: Mapping[str, str] = {}
         self.hosts = range(1, count + 1)
         self._id = os.getpid()
         self._net = f"10.213.{self._id % 250}"
