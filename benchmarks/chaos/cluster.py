@@ -170,10 +170,10 @@ class Cluster:
 
         def told() -> bool:
             if process.poll() is not None:
-                text = (self.folder / "service.err").read_text()
+                text = said.read_text() + (self.folder / "service.err").read_text()
                 raise RuntimeError(f"the service did not start: {text[-2_000:]}")
             # Other lines may come first, such as a warning of Ray's.
-            return _last_line(said).startswith("{")
+            return '"address"' in _last_line(said)
 
         self._until(told, "the service")
         stored = self.folder / "config" / "omium" / "credentials.json"

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -95,20 +96,22 @@ async def _measure(
     cluster: Cluster, disks: Disks, strike: Strike, struck: Struck, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What clients were told of the executions with checked handoffs, and the figures."""
-    endpoint = cluster.endpoint()
-    client = Client(
-        endpoint.addresses,
-        bytes.fromhex(endpoint.secret),
-        blobs=open_blob_store(str(cluster.blobs)),
-        clock=SystemClock(),
-    )
+    endpoint, chance = cluster.endpoint(), Random(seed)
+    secret, blobs = bytes.fromhex(endpoint.secret), open_blob_store(str(cluster.blobs))
+
+    def new_client() -> Client:
+        addresses = [*endpoint.addresses]
+        chance.shuffle(addresses)
+        return Client(addresses, secret, blobs=blobs, clock=SystemClock())
+
+    client = new_client()
     client.open()
     placement = {
         str(process.pid): cluster.host_of(process.pid)
         for process in cluster.everywhere("coordinator")
     }
     print(f"coordinators by process and host: {placement}", flush=True)
-    registers = Registers(client, seed)
+    registers = Registers(client, new_client, seed)
     samples: defaultdict[str, list[Sample]] = defaultdict(list)
     try:
         async with AsyncClient(cluster.address, cluster.api_key) as http:
