@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from random import Random
 
 import psutil
@@ -16,6 +16,7 @@ from omium.actors.client import Client
 from omium.errors import Unavailable
 
 ANSWER_TIMEOUT_S = 5.0
+AWAKE_S = 3.0
 SEATS = range(1, COORDINATORS + 1)
 
 
@@ -49,12 +50,16 @@ class Faults:
                 yield _kill(await self._coordinator(kind))
             case "stop_leader" | "stop_follower":
                 process = await self._coordinator(kind)
-                process.suspend()
-                try:
+                with _stopped(process):
                     yield _named(process)
-                finally:
-                    with suppress(psutil.NoSuchProcess):
-                        process.resume()
+            case "leader_wakes_cut_off":
+                process = await self._coordinator(kind)
+                seat = self._seat_of(process)
+                async with self._dropped([*_from(seat), *_to(seat)]):
+                    with _stopped(process):
+                        yield _named(process)
+                    # It takes itself for the leader until it has missed its followers.
+                    await asyncio.sleep(AWAKE_S)
             case "cut_leader" | "cut_follower":
                 seat = await self._seat(kind)
                 async with self._dropped([*_from(seat), *_to(seat)]):
@@ -133,6 +138,16 @@ def _to(seat: int) -> list[tuple[int, int]]:
 
 def _from(seat: int) -> list[tuple[int, int]]:
     return [(seat, other) for other in SEATS if other != seat]
+
+
+@contextmanager
+def _stopped(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def _kill(process: psutil.Process) -> str:

@@ -50,7 +50,7 @@ WORKFLOWS: Mapping[str, tuple[dict[str, Any], Callable[[Any, int], bool]]] = {
 
 EXECUTORS = 4
 READERS = 3
-REGISTER_CLIENTS = 5
+REGISTER_CLIENTS = 6
 PAUSE_S = 0.05
 POLL_S = 0.25
 SLOW_S = 5.0

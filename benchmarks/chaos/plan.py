@@ -40,6 +40,7 @@ KINDS: Mapping[str, Kind] = {
     "cut_follower": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
     "leader_hears_nobody": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
     "nobody_hears_leader": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
+    "leader_wakes_cut_off": Kind(costs_seat=True, hold_s=4.0, needs=NETWORK),
     "kill_raylet": Kind(costs_seat=True, needs=NODES),
     "fill_leader": Kind(costs_seat=True, hold_s=5.0, needs=DISKS),
     "fill_follower": Kind(costs_seat=True, hold_s=5.0, needs=DISKS),

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
 from omium.actors.client import Client
-from omium.errors import Conflict, OmiumError
+from omium.errors import Conflict, OmiumError, Unavailable
 from omium.execution.events import Request
 from omium.testing.linearizability import Model, Recorder, Result, check
 
 KIND = "chaos"
-NEWCOMERS = 2
+NEWCOMERS = 3
+PATIENCE_S = 0.5
+"""After so long a newcomer looks elsewhere: it may have come to one that stands still."""
+
+FIND_TIMEOUT_S = 60.0
 KEYS_AT_ONCE = 3
 OPERATIONS_PER_KEY = 60
 """After so many another key is taken: a search grows faster than the history."""
@@ -113,12 +118,27 @@ class Registers:
                 self.acknowledged[key] = version
 
     async def _ask_anew(self, key: str, asked: Asked, number: int) -> Record | int | None:
-        client = self._fresh()
-        client.open()
+        client = await self._newcomer()
         try:
             return await self._ask(client, key, asked, number)
         finally:
             await client.close()
+
+    async def _newcomer(self) -> Client:
+        """A client with a stream to who takes itself for the leader."""
+        by_s = time.monotonic() + FIND_TIMEOUT_S
+        while True:
+            client = self._fresh()
+            client.open()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await client.runtime()
+            except (TimeoutError, Unavailable) as error:
+                await client.close()
+                if time.monotonic() > by_s:
+                    raise Unavailable("a client that came anew found no leader") from error
+            else:
+                return client
 
     async def _ask(
         self, client: Client, key: str, asked: Asked, number: int

@@ -1,5 +1,5 @@
 """A short run of the chaos benchmark: three coordinators on a real Ray, under a load, whose leader
-is killed, stopped and cut off, and one of whose disks is full."""
+is killed, stopped, and cut off, the second time as it wakes, and one of whose disks is full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-FAULTS = ("kill_leader", "stop_leader", "fill_follower", "cut_leader")
+FAULTS = ("kill_leader", "leader_wakes_cut_off", "fill_follower", "cut_leader")
 LIMIT_S = 540.0
 
 
