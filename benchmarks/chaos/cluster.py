@@ -30,6 +30,10 @@ COORDINATORS = 3
 START_TIMEOUT_S = 180.0
 POLL_S = 0.1
 STORE_BYTES = 80_000_000
+PATIENT = {"RAY_agent_register_timeout_ms": "120000"}
+"""A raylet whose agents do not come up within half a minute, on a busy machine, ends by itself."""
+
+TEXT_CHARS = 2_000
 
 TITLES = {
     "coordinator": "ray::CoordinatorActor",
@@ -79,8 +83,7 @@ class Cluster:
         self._start_service()
 
     def mind(self) -> None:
-        """Start the node of each host again whose Ray has ended, as an init system would. One whose
-        raylet does not come up on a busy machine ends by itself after half a minute."""
+        """Start the node of each host again whose Ray has ended, as an init system would."""
         for host, node in list(self._nodes.items()):
             # Without its head a cluster is no more, and so is the service.
             if host != HEAD and node.poll() is not None:
@@ -102,7 +105,7 @@ class Cluster:
             *("ray.scripts.scripts", "start", "--block", "--disable-usage-stats", own),
             *("--num-cpus=2", f"--object-store-memory={STORE_BYTES}"),
             *(head if host == HEAD else (f"--address={where}",)),
-            environment=self._edge,
+            environment={**self._edge, **PATIENT},
         )
 
     def find(self, host: int, kind: str) -> list[psutil.Process]:
@@ -170,8 +173,11 @@ class Cluster:
 
         def told() -> bool:
             if process.poll() is not None:
-                text = said.read_text() + (self.folder / "service.err").read_text()
-                raise RuntimeError(f"the service did not start: {text[-2_000:]}")
+                texts = [
+                    (self.folder / name).read_text()[-TEXT_CHARS:]
+                    for name in (f"ray-{HEAD}.log", said.name, "service.err")
+                ]
+                raise RuntimeError("\n".join(("the service did not start:", *texts)))
             # Other lines may come first, such as a warning of Ray's.
             return '"address"' in _last_line(said)
 
