@@ -122,7 +122,11 @@ class Cluster:
         return next(on, None)
 
     def seat_of(self, process: psutil.Process) -> int | None:
-        """Which seat a coordinator's process has; None while it does not listen."""
+        """Which seat a coordinator's process has; None where it has ended, or does not listen yet.
+
+        Seats are spread over the hosts by their addresses, from the driver's on."""
+        if len(self.hosts.hosts) > 1:
+            return self.host_of(process.pid)
         with suppress(psutil.NoSuchProcess):
             there = process.net_connections("tcp")
             ports = {one.laddr.port for one in there if one.status == psutil.CONN_LISTEN}

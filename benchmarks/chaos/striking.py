@@ -19,6 +19,8 @@ SETTLE_S = 5.0
 FINISH_S = 180.0
 MIND_S = 1.0
 LOOK_S = 0.1
+STEADY_S = 2.0
+"""A leader takes who has just died for a follower until it has missed it."""
 
 
 @dataclass
@@ -92,11 +94,13 @@ def in_order(kinds: Sequence[str]) -> Strike:
 
 
 async def _well_again(striking: Striking) -> None:
+    """Wait until the group has been whole for ``STEADY_S`` seconds, and work has gone on."""
     before = striking.load.finished
-    while True:
-        if striking.load.finished > before and await striking.faults.whole():
-            return
+    since_s = time.monotonic()
+    while striking.load.finished == before or time.monotonic() < since_s + STEADY_S:
         await asyncio.sleep(LOOK_S)
+        if not await striking.faults.whole():
+            since_s = time.monotonic()
 
 
 async def _one(striking: Striking, kind: str, begun_s: float) -> None:
