@@ -19,6 +19,7 @@ PATIENCE_S = 3.0
 """How long is asked while nobody can answer: longer than an election takes here."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("third", ["leader", "follower"])
 async def test_five_go_on_without_two_and_wait_without_three(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, third: str
