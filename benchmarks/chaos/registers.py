@@ -24,6 +24,10 @@ NEWCOMERS = 3
 PATIENCE_S = 0.5
 """After so long a newcomer looks elsewhere: it may have come to one that stands still."""
 
+STAY_S = 1.0
+"""After so long a newcomer goes, whatever becomes of what it has asked: one that waits for a leader
+that is cut off writes nothing under the next."""
+
 FIND_TIMEOUT_S = 60.0
 KEYS_AT_ONCE = 3
 OPERATIONS_PER_KEY = 60
@@ -107,6 +111,9 @@ class Registers:
                 answer = await self._ask_anew(key, asked, number)
             else:
                 answer = await self._ask(self._client, key, asked, number)
+        except TimeoutError:
+            noted.info()
+            return
         except OmiumError:
             noted.info()
             raise
@@ -118,9 +125,11 @@ class Registers:
                 self.acknowledged[key] = version
 
     async def _ask_anew(self, key: str, asked: Asked, number: int) -> Record | int | None:
+        """Raises ``TimeoutError`` where the newcomer has gone again."""
         client = await self._newcomer()
         try:
-            return await self._ask(client, key, asked, number)
+            async with asyncio.timeout(STAY_S):
+                return await self._ask(client, key, asked, number)
         finally:
             await client.close()
 
