@@ -3,11 +3,9 @@
 Executions of three agents, of which two check what they are handed, on Ray with three
 coordinators. Each second one of these gets SIGKILL, in turn: a worker that is at work, the
 coordinator that leads, the gateway; where that one is dead already, the leader or the gateway.
-Afterwards every journal is read. Lost is a handoff that no receiver accepted, or whose receiver
-did not complete; duplicated is one that was offered or accepted more than once, or an agent that
-completed more than once; a conflict is one that was accepted of another epoch than that which
-completed its giver, or a result that is not what was handed on. The latency is that from the
-giver's completion to the receiver's acceptance, by the clock of whoever led.
+Afterwards every journal is read, and ``handoff_count`` says what of it is lost, duplicated or in
+conflict. The latency is that from the giver's completion to the receiver's acceptance, by the clock
+of whoever led.
 """
 
 from __future__ import annotations
@@ -21,24 +19,23 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.handoff_agents import NAMES, WORKFLOW
+from benchmarks.handoff_count import EDGES, Tally
 from benchmarks.machine import describe, percentile
 from omium.actors.client import Client
 from omium.config import load_settings
 from omium.definitions import workflow_from
 from omium.errors import DeadlineExceeded, ExecutionFailed, PlatformError
-from omium.execution.events import AgentCompleted, Entry, HandoffAccepted, HandoffOffered, Request
+from omium.execution.events import Request
 from omium.runtime.runtime import Runtime
 from omium.types import ExecutionId, Json
 
 ROOT = str(Path(__file__).parent.parent)
-EDGES = len(NAMES) - 1
 AT_ONCE = 32
 FAULT_EVERY_S = 1.0
 STAY_AWAY_S_MAX = 120.0
@@ -55,49 +52,6 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="omium-bench-", dir=options.folder) as folder:
         figures = asyncio.run(_measure(Path(folder), -(-options.handoffs // EDGES)))
     print(json.dumps(figures))
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """What the journals say. ``waits_ms`` are the handoffs' latencies."""
-
-    handoffs: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    conflicts: int = 0
-    waits_ms: list[float] = field(default_factory=list[float])
-
-    def judge(self, journal: Sequence[Entry], result: Any) -> None:
-        """Count the handoffs of one execution that has completed with ``result``."""
-        completed: dict[str, Entry] = {}
-        offers: dict[str, HandoffOffered] = {}
-        accepted: Counter[tuple[str, str]] = Counter()
-        done: Counter[str] = Counter()
-        for entry in journal:
-            match entry.event:
-                case AgentCompleted(agent=agent):
-                    completed[agent] = entry
-                    done[agent] += 1
-                case HandoffOffered(agent=giver, to=to) as offer:
-                    self.duplicated += any(
-                        (known.agent, known.to) == (giver, to) for known in offers.values()
-                    )
-                    offers[offer.handoff] = offer
-                case HandoffAccepted(handoff=name):
-                    offer = offers[name]
-                    accepted[offer.agent, offer.to] += 1
-                    giver = completed[offer.agent]
-                    self.conflicts += offer.epoch != giver.epoch
-                    self.waits_ms.append(entry.at_ms - giver.at_ms)
-                case _:
-                    pass
-        for edge in itertools.pairwise(NAMES):
-            self.handoffs += accepted[edge] > 0
-            self.lost += accepted[edge] == 0 or done[edge[1]] == 0
-            self.duplicated += max(accepted[edge] - 1, 0)
-        self.duplicated += sum(max(count - 1, 0) for count in done.values())
-        handed = [[name, completed[name].epoch] for name in NAMES if name in completed]
-        self.conflicts += not isinstance(result, dict) or result["names"] != handed
 
 
 async def _measure(folder: Path, executions: int) -> dict[str, Any]:

@@ -30,6 +30,10 @@ COORDINATORS = 3
 START_TIMEOUT_S = 180.0
 POLL_S = 0.1
 STORE_BYTES = 80_000_000
+PATIENT = {"RAY_agent_register_timeout_ms": "120000"}
+"""A raylet whose agents do not come up within half a minute, on a busy machine, ends by itself."""
+
+TEXT_CHARS = 2_000
 
 TITLES = {
     "coordinator": "ray::CoordinatorActor",
@@ -79,8 +83,7 @@ class Cluster:
         self._start_service()
 
     def mind(self) -> None:
-        """Start the node of each host again whose Ray has ended, as an init system would. One whose
-        raylet does not come up on a busy machine ends by itself after half a minute."""
+        """Start the node of each host again whose Ray has ended, as an init system would."""
         for host, node in list(self._nodes.items()):
             # Without its head a cluster is no more, and so is the service.
             if host != HEAD and node.poll() is not None:
@@ -102,7 +105,7 @@ class Cluster:
             *("ray.scripts.scripts", "start", "--block", "--disable-usage-stats", own),
             *("--num-cpus=2", f"--object-store-memory={STORE_BYTES}"),
             *(head if host == HEAD else (f"--address={where}",)),
-            environment=self._edge,
+            environment={**self._edge, **PATIENT},
         )
 
     def find(self, host: int, kind: str) -> list[psutil.Process]:
@@ -117,6 +120,20 @@ class Cluster:
         """Which host a process is on."""
         on = (host for host in self.hosts.hosts if pid in self.hosts.processes(host))
         return next(on, None)
+
+    def seat_of(self, process: psutil.Process) -> int | None:
+        """Which seat a coordinator's process has; None where it has ended, or does not listen yet.
+
+        Seats are spread over the hosts by their addresses, from the driver's on."""
+        if len(self.hosts.hosts) > 1:
+            return self.host_of(process.pid)
+        with suppress(psutil.NoSuchProcess):
+            there = process.net_connections("tcp")
+            ports = {one.laddr.port for one in there if one.status == psutil.CONN_LISTEN}
+            for seat, (_, port) in enumerate(self.endpoint().peers, start=1):
+                if port in ports:
+                    return seat
+        return None
 
     def endpoint(self) -> Endpoint:
         """Where the coordinators are. Raises ``RuntimeError`` before the start."""
@@ -160,10 +177,13 @@ class Cluster:
 
         def told() -> bool:
             if process.poll() is not None:
-                text = (self.folder / "service.err").read_text()
-                raise RuntimeError(f"the service did not start: {text[-2_000:]}")
+                texts = [
+                    (self.folder / name).read_text()[-TEXT_CHARS:]
+                    for name in (f"ray-{HEAD}.log", said.name, "service.err")
+                ]
+                raise RuntimeError("\n".join(("the service did not start:", *texts)))
             # Other lines may come first, such as a warning of Ray's.
-            return _last_line(said).startswith("{")
+            return '"address"' in _last_line(said)
 
         self._until(told, "the service")
         stored = self.folder / "config" / "omium" / "credentials.json"
@@ -184,7 +204,7 @@ class Cluster:
         ):
             process = subprocess.Popen(
                 self.hosts.within(host, sys.executable, "-m", *words),
-                env={**kept, **self._token, **environment},
+                env={**kept, **self._token, **self.hosts.environment, **environment},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.crash_count import PROVIDERS_MODEL, count_calls
+from benchmarks.handoff_count import Tally
 from omium.actors.group.opening import seat_folder
 from omium.execution.events import CallIntended, Entry
 from omium.storage.journal import Journal
@@ -19,7 +21,8 @@ from omium.testing.script import request_digest
 @dataclass(frozen=True, kw_only=True)
 class Counted:
     """``executions`` in all, those that ``completed``, and the calls as ``CallTally`` has them.
-    ``seats`` is how many of the disks hold all of it; none may hold anything else."""
+    ``seats`` is how many of the disks hold all of it; none may hold anything else. ``handoffs`` are
+    those of the executions whose agents check what they are handed."""
 
     executions: int
     completed: int
@@ -27,6 +30,7 @@ class Counted:
     in_flight_retried: int
     sent_retried: int
     seats: int
+    handoffs: Tally
     problems: tuple[str, ...]
 
 
@@ -43,9 +47,13 @@ class Disk:
 
 
 def counted(
-    disks: Sequence[Disk], calls: Sequence[RecordedCall], gateway_killed_ms: Sequence[int]
+    disks: Sequence[Disk],
+    calls: Sequence[RecordedCall],
+    gateway_killed_ms: Sequence[int],
+    told: Mapping[str, Any],
 ) -> Counted:
-    """Hold the ``disks`` of all seats and the ``calls`` that reached the provider together."""
+    """Hold the ``disks`` of all seats and the ``calls`` that reached the provider together, and
+    with what clients were ``told`` of the executions with checked handoffs, by id."""
     longest = max(disks, key=lambda disk: disk.length)
     problems = [
         f"seat {seat} holds what the longest journal does not"
@@ -68,6 +76,9 @@ def counted(
         retried += tally.in_flight_retried
         sent += tally.sent_retried
         problems += tally.problems
+    handoffs = Tally()
+    for name, result in told.items():
+        handoffs.judge(longest.entries.get(name, ()), result)
     if asked:
         problems.append(f"the provider was asked {len(asked)} things that no journal knows of")
     return Counted(
@@ -77,6 +88,7 @@ def counted(
         in_flight_retried=retried,
         sent_retried=sent,
         seats=sum(disk == longest for disk in disks),
+        handoffs=handoffs,
         problems=tuple(problems),
     )
 

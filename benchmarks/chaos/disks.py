@@ -1,7 +1,8 @@
 """The disks of the seats: a small file system in a file for each, which can be filled, and whose
 database can be lost or damaged.
 
-It takes root and loop devices; without them the seats are folders of one disk, which nobody fills.
+It takes root and loop devices; without them the seats are folders of one disk, which nobody fills,
+and whose databases can be lost and damaged all the same.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Disks:
                 except (OSError, subprocess.CalledProcessError) as error:
                     self.close()
                     said = getattr(error, "stderr", None) or str(error)
-                    return f"{words[0]}: {said.strip()}"
+                    return f"{words[0]}: {said.strip().splitlines()[0]}"
             place.chmod(0o700)
         self.abilities = (DISKS,)
         return None

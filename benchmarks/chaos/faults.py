@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from random import Random
 
 import psutil
@@ -16,6 +16,8 @@ from omium.actors.client import Client
 from omium.errors import Unavailable
 
 ANSWER_TIMEOUT_S = 5.0
+AWAKE_S = 3.0
+SEATS = range(1, COORDINATORS + 1)
 
 
 class NothingToStrike(Exception):
@@ -48,35 +50,39 @@ class Faults:
                 yield _kill(await self._coordinator(kind))
             case "stop_leader" | "stop_follower":
                 process = await self._coordinator(kind)
-                process.suspend()
-                try:
+                with _stopped(process):
                     yield _named(process)
-                finally:
-                    with suppress(psutil.NoSuchProcess):
-                        process.resume()
+            case "leader_wakes_cut_off":
+                process = await self._coordinator(kind)
+                seat = self._seat_of(process)
+                async with self._dropped([*_from(seat), *_to(seat)]):
+                    with _stopped(process):
+                        yield _named(process)
+                    # It takes itself for the leader until it has missed its followers.
+                    await asyncio.sleep(AWAKE_S)
             case "cut_leader" | "cut_follower":
-                host = await self._host(kind)
-                async with self._dropped([*self._from(host), *self._to(host)]):
-                    yield f"host {host}"
+                seat = await self._seat(kind)
+                async with self._dropped([*_from(seat), *_to(seat)]):
+                    yield f"seat {seat}"
             case "leader_hears_nobody":
-                host = await self._host(kind)
-                async with self._dropped(self._to(host)):
-                    yield f"host {host}"
+                seat = await self._seat(kind)
+                async with self._dropped(_to(seat)):
+                    yield f"seat {seat}"
             case "nobody_hears_leader":
-                host = await self._host(kind)
-                async with self._dropped(self._from(host)):
-                    yield f"host {host}"
+                seat = await self._seat(kind)
+                async with self._dropped(_from(seat)):
+                    yield f"seat {seat}"
             case "fill_leader" | "fill_follower":
-                host = await self._host(kind)
-                with self._disks.full(_seat_of(host)):
-                    yield f"host {host}"
+                seat = await self._seat(kind)
+                with self._disks.full(seat):
+                    yield f"seat {seat}"
             case "lose_disk":
                 process = await self._coordinator(kind)
-                seat = _seat_of(self._host_of(process))
+                seat = self._seat_of(process)
                 yield self._changed(process, lambda: self._disks.lose(seat))
             case "spoil_leader" | "spoil_follower":
                 process = await self._coordinator(kind)
-                seat = _seat_of(self._host_of(process))
+                seat = self._seat_of(process)
                 yield self._changed(process, lambda: self._disks.spoil(seat, self._random))
             case "kill_raylet":
                 host = self._random.choice([one for one in self._hosts.hosts if one != HEAD])
@@ -91,12 +97,6 @@ class Faults:
             yield
         finally:
             self._hosts.mend()
-
-    def _to(self, host: int) -> list[tuple[int, int]]:
-        return [(other, host) for other in self._hosts.hosts if other != host]
-
-    def _from(self, host: int) -> list[tuple[int, int]]:
-        return [(host, other) for other in self._hosts.hosts if other != host]
 
     async def _coordinator(self, kind: str) -> psutil.Process:
         """The leader's process where the kind is about it, else a follower's."""
@@ -117,14 +117,14 @@ class Faults:
             name = _kill(process)
         return name
 
-    async def _host(self, kind: str) -> int:
-        return self._host_of(await self._coordinator(kind))
+    async def _seat(self, kind: str) -> int:
+        return self._seat_of(await self._coordinator(kind))
 
-    def _host_of(self, process: psutil.Process) -> int:
-        host = self._cluster.host_of(process.pid)
-        if host is None:
-            raise NothingToStrike(f"{_named(process)} is on no host any more")
-        return host
+    def _seat_of(self, process: psutil.Process) -> int:
+        seat = self._cluster.seat_of(process)
+        if seat is None:
+            raise NothingToStrike(f"{_named(process)} has no seat")
+        return seat
 
     def _one(self, processes: list[psutil.Process]) -> psutil.Process:
         if not processes:
@@ -132,9 +132,22 @@ class Faults:
         return self._random.choice(processes)
 
 
-def _seat_of(host: int) -> int:
-    """Seats are spread over the nodes by their addresses, from the driver's on."""
-    return host
+def _to(seat: int) -> list[tuple[int, int]]:
+    return [(other, seat) for other in SEATS if other != seat]
+
+
+def _from(seat: int) -> list[tuple[int, int]]:
+    return [(seat, other) for other in SEATS if other != seat]
+
+
+@contextmanager
+def _stopped(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def _kill(process: psutil.Process) -> str:

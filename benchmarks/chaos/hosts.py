@@ -1,13 +1,17 @@
 """What the benchmark needs of the hosts that Ray's nodes are on, and the one host that there is
-where no namespaces can be made."""
+where no namespaces can be made. Its coordinators are cut off from one another by proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import psutil
+
+from benchmarks.chaos.plan import NETWORK
+from benchmarks.chaos.proxies import Proxies
 
 
 class Hosts(Protocol):
@@ -19,6 +23,11 @@ class Hosts(Protocol):
     @property
     def abilities(self) -> Collection[str]:
         """What can be done to them beside killing and stopping processes: ``plan.Kind.needs``."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the processes on them are to have in theirs, once they are open."""
         ...
 
     def address(self, host: int) -> str: ...
@@ -38,19 +47,23 @@ class Hosts(Protocol):
         ...
 
     def drop(self, ways: Iterable[tuple[int, int]]) -> None:
-        """Lose what goes from the first of each pair of hosts to the second."""
+        """Lose what goes from the first of each pair of seats to the second; where there are
+        several hosts, each seat is on the host of its number."""
         ...
 
     def mend(self) -> None: ...
 
 
 class Alone:
-    """This machine, as one host with one Ray node. Nothing can be cut."""
+    """This machine, as one host with one Ray node and all coordinators. ``folder`` is to be made by
+    it."""
 
     hosts = (1,)
-    abilities = ()
+    abilities = (NETWORK,)
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.environment: Mapping[str, str] = {}
+        self._proxies = Proxies(folder)
         self._seen: dict[int, psutil.Process] = {}
 
     def address(self, host: int) -> str:
@@ -66,7 +79,7 @@ class Alone:
         return [pid for pid, process in self._seen.items() if process.is_running()]
 
     def open(self) -> None:
-        """There is nothing to be made."""
+        self.environment = self._proxies.open()
 
     def close(self) -> None:
         self.processes(1)
@@ -74,9 +87,10 @@ class Alone:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(list(self._seen.values()), timeout=10)
+        self._proxies.close()
 
     def drop(self, ways: Iterable[tuple[int, int]]) -> None:
-        raise NotImplementedError("one host cannot be cut off from itself")
+        self._proxies.cut(ways)
 
     def mend(self) -> None:
-        """There is nothing to be mended."""
+        self._proxies.mend()

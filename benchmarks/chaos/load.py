@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
 from benchmarks.chaos.registers import Registers
+from benchmarks.handoff_agents import NAMES, VOTED
 from omium.client import AsyncClient, AsyncHandle
 from omium.errors import OmiumError
 
@@ -30,13 +32,37 @@ WORKFLOW: dict[str, Any] = {
 }
 SCRIPT = {"rules": [{"answer": {"content": "done", "delay_s": 0.2}}]}
 RESULT = {"answer": "done", "given": {"first": ["done"] * 3}}
+
+
+def _is_handed_on(result: Any, number: int) -> bool:
+    return (
+        isinstance(result, dict)
+        and result["number"] == number
+        and [name for name, _ in result["names"]] == [*NAMES]
+    )
+
+
+WORKFLOWS: Mapping[str, tuple[dict[str, Any], Callable[[Any, int], bool]]] = {
+    "chaos": (WORKFLOW, lambda result, _: result == RESULT),
+    "voted": (VOTED, _is_handed_on),
+}
+"""What is executed in turn, by name, and whether a result is that of the execution so numbered."""
+
 EXECUTORS = 4
 READERS = 3
-REGISTER_CLIENTS = 5
+REGISTER_CLIENTS = 6
 PAUSE_S = 0.05
 POLL_S = 0.25
 SLOW_S = 5.0
 FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """An execution that was acknowledged: of which workflow, and its number."""
+
+    workflow: str
+    number: int
 
 
 class Load:
@@ -50,8 +76,8 @@ class Load:
         self._begun_s = time.monotonic()
         self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
-        self.created: dict[str, int] = {}
-        """The numbers of the executions that were acknowledged, by their ids."""
+        self.created: dict[str, Created] = {}
+        """The executions that were acknowledged, by their ids."""
         self.results: dict[str, Any] = {}
         """What came of each: its output, or how it ended."""
         self.requests = 0
@@ -60,8 +86,25 @@ class Load:
         """How many requests took more than ``SLOW_S`` seconds."""
         self.longest_s = 0.0
 
+    @property
+    def finished(self) -> int:
+        """How many executions have ended with the result that is theirs."""
+        return sum(
+            WORKFLOWS[self.created[name].workflow][1](result, self.created[name].number)
+            for name, result in self.results.items()
+        )
+
+    def told(self, workflow: str) -> dict[str, Any]:
+        """What came of each execution of a workflow; None for one that did not end."""
+        return {
+            name: self.results.get(name)
+            for name, created in self.created.items()
+            if created.workflow == workflow
+        }
+
     async def start(self) -> None:
-        await self._client.register(WORKFLOW)
+        for workflow, _ in WORKFLOWS.values():
+            await self._client.register(workflow)
         self._tasks = [
             *(asyncio.create_task(self._execute()) for _ in range(EXECUTORS)),
             *(asyncio.create_task(self._read()) for _ in range(READERS)),
@@ -86,16 +129,17 @@ class Load:
     async def _execute(self) -> None:
         while not self._ending:
             number = next(self._numbers)
+            workflow = [*WORKFLOWS][number % len(WORKFLOWS)]
             name = f"execution-{number}"
             inputs = {"number": number}
             handle = await self._asked(
                 "create",
-                lambda inputs=inputs, name=name: self._client.run(
-                    "chaos", inputs, idempotency_key=name
+                lambda workflow=workflow, inputs=inputs, name=name: self._client.run(
+                    workflow, inputs, idempotency_key=name
                 ),
             )
             if handle is not None:
-                self.created[handle.id] = number
+                self.created[handle.id] = Created(workflow=workflow, number=number)
                 await self._follow(handle)
 
     async def _follow(self, handle: AsyncHandle) -> None:
@@ -120,7 +164,8 @@ class Load:
             await asyncio.sleep(PAUSE_S)
 
     async def _first_page(self) -> int:
-        listed = self._client.executions(workflow="chaos", statuses=("running",))
+        workflow = self._random.choice([*WORKFLOWS])
+        listed = self._client.executions(workflow=workflow, statuses=("running",))
         found = 0
         async for _ in listed:
             found += 1

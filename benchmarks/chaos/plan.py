@@ -23,10 +23,13 @@ class Kind:
 
 
 NETWORK = "network"
-"""Hosts that can be cut off from one another."""
+"""Coordinators that can be cut off from one another."""
+
+NODES = "nodes"
+"""Several Ray nodes."""
 
 DISKS = "disks"
-"""A disk for each host."""
+"""A disk for each coordinator, of a size of its own."""
 
 KINDS: Mapping[str, Kind] = {
     "kill_leader": Kind(costs_seat=True),
@@ -37,12 +40,13 @@ KINDS: Mapping[str, Kind] = {
     "cut_follower": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
     "leader_hears_nobody": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
     "nobody_hears_leader": Kind(costs_seat=True, hold_s=5.0, needs=NETWORK),
-    "kill_raylet": Kind(costs_seat=True, needs=NETWORK),
+    "leader_wakes_cut_off": Kind(costs_seat=True, hold_s=4.0, needs=NETWORK),
+    "kill_raylet": Kind(costs_seat=True, needs=NODES),
     "fill_leader": Kind(costs_seat=True, hold_s=5.0, needs=DISKS),
     "fill_follower": Kind(costs_seat=True, hold_s=5.0, needs=DISKS),
-    "lose_disk": Kind(costs_seat=True, needs=DISKS),
-    "spoil_leader": Kind(costs_seat=True, needs=DISKS),
-    "spoil_follower": Kind(costs_seat=True, needs=DISKS),
+    "lose_disk": Kind(costs_seat=True),
+    "spoil_leader": Kind(costs_seat=True),
+    "spoil_follower": Kind(costs_seat=True),
     "kill_worker": Kind(),
     "kill_gateway": Kind(),
     "kill_ingress": Kind(),

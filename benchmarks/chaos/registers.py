@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Hashable
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
 from omium.actors.client import Client
-from omium.errors import Conflict, OmiumError
+from omium.errors import Conflict, OmiumError, Unavailable
 from omium.execution.events import Request
 from omium.testing.linearizability import Model, Recorder, Result, check
 
 KIND = "chaos"
+NEWCOMERS = 3
+PATIENCE_S = 0.5
+"""After so long a newcomer looks elsewhere: it may have come to one that stands still."""
+
+STAY_S = 1.0
+"""After so long a newcomer goes, whatever becomes of what it has asked: one that waits for a leader
+that is cut off writes nothing under the next."""
+
+FIND_TIMEOUT_S = 60.0
 KEYS_AT_ONCE = 3
 OPERATIONS_PER_KEY = 60
 """After so many another key is taken: a search grows faster than the history."""
@@ -67,8 +77,10 @@ class Versioned(Model[Record, Asked, Hashable]):
 class Registers:
     """Clients of the coordinators, and their history. ``once`` is one request of one of them."""
 
-    def __init__(self, client: Client, seed: int) -> None:
+    def __init__(self, client: Client, fresh: Callable[[], Client], seed: int) -> None:
+        """``fresh`` makes another one, which looks for the leader from any address on."""
         self._client = client
+        self._fresh = fresh
         self._random = Random(seed)
         self._recorder: Recorder[Asked, Hashable] = Recorder()
         self._numbers = itertools.count()
@@ -78,7 +90,10 @@ class Registers:
 
     async def once(self, process: int) -> None:
         """Ask one thing as the client ``process``, and note what was answered. Raises what it
-        raised, after which nothing is known of it."""
+        raised, after which nothing is known of it.
+
+        The first ``NEWCOMERS`` come anew each time: those who have a stream to a leader wait with
+        it while it stands still, and who comes meanwhile finds the next one."""
         number = next(self._numbers)
         place = number // (KEYS_AT_ONCE * OPERATIONS_PER_KEY)
         key = f"{place:05d}-{number % KEYS_AT_ONCE}"
@@ -92,7 +107,13 @@ class Registers:
             asked = Put(value=f"v{number}", expect=self._seen.get(key, 0))
         noted = self._recorder.invoke(process, key=key, request=asked)
         try:
-            answer = await self._ask(key, asked, number)
+            if process < NEWCOMERS:
+                answer = await self._ask_anew(key, asked, number)
+            else:
+                answer = await self._ask(self._client, key, asked, number)
+        except TimeoutError:
+            noted.info()
+            return
         except OmiumError:
             noted.info()
             raise
@@ -103,13 +124,40 @@ class Registers:
             if version > self.acknowledged.get(key, 0):
                 self.acknowledged[key] = version
 
-    async def _ask(self, key: str, asked: Asked, number: int) -> Record | int | None:
+    async def _ask_anew(self, key: str, asked: Asked, number: int) -> Record | int | None:
+        """Raises ``TimeoutError`` where the newcomer has gone again."""
+        client = await self._newcomer()
+        try:
+            async with asyncio.timeout(STAY_S):
+                return await self._ask(client, key, asked, number)
+        finally:
+            await client.close()
+
+    async def _newcomer(self) -> Client:
+        """A client with a stream to who takes itself for the leader."""
+        by_s = time.monotonic() + FIND_TIMEOUT_S
+        while True:
+            client = self._fresh()
+            client.open()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await client.runtime()
+            except (TimeoutError, Unavailable) as error:
+                await client.close()
+                if time.monotonic() > by_s:
+                    raise Unavailable("a client that came anew found no leader") from error
+            else:
+                return client
+
+    async def _ask(
+        self, client: Client, key: str, asked: Asked, number: int
+    ) -> Record | int | None:
         if isinstance(asked, Look):
-            found = await self._client.record(KIND, key)
+            found = await client.record(KIND, key)
             return (0, None) if found is None else (found.version, str(found.body))
         name = f"record-{number}"
         try:
-            return await self._client.put_record(
+            return await client.put_record(
                 KIND,
                 key,
                 asked.value,

@@ -1,11 +1,12 @@
-"""What the benchmark of handoffs counts."""
+"""What the benchmarks with handoffs count of them."""
 
 from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
 
-from benchmarks.handoffs import Tally
+from benchmarks.handoff_agents import VALIDATORS
+from benchmarks.handoff_count import Tally
 from omium.execution import events as ev
 from omium.execution.records import Payload
 from omium.types import ExecutionId
@@ -25,6 +26,10 @@ def offered(agent: str, to: str) -> ev.HandoffOffered:
 
 def accepted(agent: str, to: str) -> ev.HandoffAccepted:
     return ev.HandoffAccepted(agent=to, handoff=f"{agent}#1>{to}")
+
+
+def voted(agent: str, to: str, validator: str) -> ev.HandoffVoted:
+    return ev.HandoffVoted(agent=to, handoff=f"{agent}#1>{to}", validator=validator, ballot="for")
 
 
 EVENTS: list[ev.Event] = [
@@ -78,6 +83,14 @@ def test_what_was_made_once_is_counted_once() -> None:
 )
 def test_what_went_wrong_is_seen(events: list[ev.Event], found: dict[str, int]) -> None:
     assert tally(events) == found
+
+
+def test_a_validator_that_votes_twice_about_one_handoff_is_seen() -> None:
+    ballots = [voted("first", "second", name) for name in VALIDATORS]
+    votes = [*EVENTS[:2], *ballots, *EVENTS[2:5], voted("second", "third", VALIDATORS[0])]
+    assert tally([*votes, *EVENTS[5:]]) == {"handoffs": 2}
+    again = [*EVENTS[:2], *ballots, ballots[0], *EVENTS[2:]]
+    assert tally(again) == {"handoffs": 2, "duplicated": 1}
 
 
 def test_a_result_that_is_not_what_was_handed_on_is_seen() -> None:
