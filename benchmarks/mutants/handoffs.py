@@ -133,7 +133,7 @@ HANDOFFS = (
     Mutant(
         name="vote_of_the_round_before",
         says="counts the vote that a judge gave in the round before",
-        module=_HANDOFFS,
+        module=_VOTES,
         before="    match agent.output.inline:\n",
         after="    match (agent.recalled or agent.output).inline:\n",
         caught_by=("sim",),

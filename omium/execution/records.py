@@ -209,4 +209,7 @@ PauseReason = Literal[
 AttemptCause = Literal["first", "worker_lost", "resumed", "retry"]
 AttemptEnd = Literal["worker_lost", "failed", "step_timeout", "paused", "cancelled", "asked"]
 Decision = Literal["retry", "answer", "fail", "approve", "deny"]
-HandoffDecision = Literal["retry", "delegate", "answer", "approve", "fail"]
+HandoffChoice = Literal["retry", "answer", "approve", "fail"]
+"""What a person may decide of a rejected handoff."""
+
+HandoffDecision = Literal["delegate"] | HandoffChoice

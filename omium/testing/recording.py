@@ -27,7 +27,7 @@ from omium.execution.events import (
 )
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
 from omium.execution.people import waiting_for
-from omium.execution.records import CallKey, Failure, HandoffDecision, Payload, Question, Usage
+from omium.execution.records import CallKey, Failure, HandoffChoice, Payload, Question, Usage
 from omium.execution.state import CallState, ExecutionState
 from omium.types import AgentName, ExecutionId, Json, Status
 
@@ -99,7 +99,7 @@ class Decided:
 
     agent: AgentName
     handoff: str
-    decision: HandoffDecision
+    decision: HandoffChoice
     answer: Json = None
     reason: str = ""
     by: str = ""
@@ -231,7 +231,7 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
             case CallDecided(decision="fail") as event if event.call in calls:
                 calls[event.call]["failure"] = DECIDED_FAILURE
             # Without a name it followed from the definition, and does again.
-            case HandoffDecided() as event if event.by:
+            case HandoffDecided() as event if event.by and event.decision != "delegate":
                 decided.append(
                     Decided(
                         agent=event.agent,

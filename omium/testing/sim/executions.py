@@ -17,8 +17,9 @@ from omium.actors.receiving import offer_of
 from omium.execution.commands import decode_command
 from omium.execution.events import Append, Entry, Event, HandoffDecided
 from omium.execution.fold import create, evolve
-from omium.execution.handoffs import not_taken, overdue, planned, run_again, to_accept
+from omium.execution.handoffs import not_taken, overdue, run_again, to_accept
 from omium.execution.machine import check
+from omium.execution.offers import planned
 from omium.execution.records import Payload
 from omium.execution.routing import due, is_ready, seen
 from omium.execution.state import AgentState, ExecutionState

@@ -20,9 +20,9 @@ from omium.execution.events import (
     HandoffVoted,
     RoundStarted,
 )
-from omium.execution.handoffs import ANSWERED
 from omium.execution.records import PlannedAgent
 from omium.execution.state import ExecutionState
+from omium.execution.votes import ANSWERED
 from omium.testing.sim.flows import about, made_by, made_of
 from omium.types import AgentName
 

@@ -24,9 +24,9 @@ from omium.execution.events import (
     HandoffVoted,
     RoundStarted,
 )
-from omium.execution.handoffs import ANSWERED
 from omium.execution.records import PlannedHandoff
 from omium.execution.state import ExecutionState
+from omium.execution.votes import ANSWERED
 from omium.types import ExecutionId
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from omium.execution.events import AgentCompleted, Entry
-from omium.execution.handoffs import ANSWERED as ANSWERED_FOR
 from omium.execution.records import Payload
+from omium.execution.votes import ANSWERED as ANSWERED_FOR
 from omium.testing.sim.flows import about
 from omium.testing.sim.journals import audit
 from omium.testing.sim.voted import Asked, asked_again
