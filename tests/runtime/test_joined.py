@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from omium.client import Client, Handle
 from omium.errors import ExecutionPaused
 from omium.ports import free_ports
+from omium.runtime.service_file import live_service
 from omium.serve.edge import edge_environment
 from tests.cli.programs import listens, programs, wait_for
 
@@ -165,6 +166,10 @@ def omium(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return program.stdout
 
         yield run
+        data = tmp_path / "data"
+        # A detached one is nobody's child, and a test that failed has not ended it.
+        if live_service(data) is not None:
+            run("down", "--data-dir", data)
 
 
 def test_up_joins_a_cluster_and_leaves_it(cluster: Cluster, omium: Omium, tmp_path: Path) -> None:
