@@ -276,7 +276,12 @@ CONSENSUS = (
         module="omium.consensus.follower",
         before="    if snapshot.index <= log.committed:\n",
         after="    if False:\n",
-        caught_by=SEEDS,
+        caught_by=(
+            node(
+                "consensus/test_snapshots",
+                "test_a_snapshot_from_before_the_one_that_is_installed_takes_nothing_back",
+            ),
+        ),
     ),
     Mutant(
         name="transfer_takes_proposals",

@@ -102,6 +102,16 @@ def test_a_snapshot_of_no_use_is_not_installed(snapshot: Snapshot, acknowledged:
     assert all(ready.snapshot is None for ready in one.readies)
 
 
+def test_a_snapshot_from_before_the_one_that_is_installed_takes_nothing_back() -> None:
+    """It was under way for long, and the log no longer has what it could be compared with."""
+    one = Alone(term=2)
+    one.hear(SNAPSHOT, 2, snapshot=_snapshot(9, 2))
+    (answer,) = one.hear(SNAPSHOT, 2, snapshot=_snapshot(5, 2))
+    assert (answer.index, answer.reject) == (9, False)
+    assert (one.storage.first_index(), one.storage.last_index()) == (10, 9)
+    assert one.node.raft.log.committed == 9
+
+
 def test_a_snapshot_message_has_a_snapshot() -> None:
     with pytest.raises(ProtocolError):
         Alone(term=1).hear(SNAPSHOT, 2)
