@@ -47,21 +47,24 @@ class Disk:
 
 
 def counted(
-    disks: Sequence[Disk],
+    disks: Mapping[int, Disk],
     calls: Sequence[RecordedCall],
     gateway_killed_ms: Sequence[int],
     told: Mapping[str, Any],
 ) -> Counted:
-    """Hold the ``disks`` of all seats and the ``calls`` that reached the provider together, and
-    with what clients were ``told`` of the executions with checked handoffs, by id."""
-    longest = max(disks, key=lambda disk: disk.length)
+    """Hold the ``disks`` that can be read, by seat, and the ``calls`` that reached the provider
+    together, and with what clients were ``told`` of the executions with checked handoffs, by
+    id."""
+    nothing = Disk(statuses={}, entries={})
+    longest = max(disks.values(), key=lambda disk: disk.length, default=nothing)
     problems = [
         f"seat {seat} holds what the longest journal does not"
-        for seat, disk in enumerate(disks, start=1)
+        for seat, disk in disks.items()
         if any(
             own != longest.entries.get(name, ())[: len(own)] for name, own in disk.entries.items()
         )
     ]
+    problems += [] if disks else ["the disk of no seat can be read"]
     asked: defaultdict[str, list[RecordedCall]] = defaultdict(list)
     for call in calls:
         asked[call.digest].append(call)
@@ -87,7 +90,7 @@ def counted(
         repeated_calls=repeated,
         in_flight_retried=retried,
         sent_retried=sent,
-        seats=sum(disk == longest for disk in disks),
+        seats=sum(disk == longest for disk in disks.values()),
         handoffs=handoffs,
         problems=tuple(problems),
     )

@@ -52,9 +52,11 @@ def run(own: Path, hosts: Hosts, seed: int, strike: Strike) -> dict[str, Any]:
                 told, figures = asyncio.run(_measure(cluster, disks, strike, struck, seed))
             finally:
                 cluster.close()
-        written = [
-            disk for seat in range(1, COORDINATORS + 1) if (disk := _written(data_dir, seat))
-        ]
+        written = {
+            seat: disk
+            for seat in range(1, COORDINATORS + 1)
+            if (disk := _written(data_dir, seat)) is not None
+        }
         found = counted(written, read_calls(calls), struck.gateway_killed_ms, told)
     finally:
         hosts.close()

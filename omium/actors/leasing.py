@@ -91,6 +91,7 @@ class Leasing:
             agent=agent,
             epoch=epoch,
             timeout_s=self._awake.agent(state, agent).timeout_s,
+            from_ms=self._clock.now_ms(),
             progress_s=self._clock.monotonic_s(),
         )
 

@@ -180,24 +180,29 @@ def _retired(
     return useless[: max(needed - ready[framework], 0)]
 
 
-def overdue_call(agent: AgentState, limit_s: float | None, now_ms: int) -> CallState | None:
-    """A call of the attempt under way that has taken longer than ``limit_s`` seconds."""
+def overdue_call(
+    agent: AgentState, limit_s: float | None, now_ms: int, *, from_ms: int = 0
+) -> CallState | None:
+    """A call of the attempt under way that has taken longer than ``limit_s`` seconds. Time before
+    ``from_ms`` does not count."""
     if limit_s is None or agent.status != "leased":
         return None
     for call in agent.calls.values():
         # Of one that nobody works on any more it is known that it may take for ever.
         waits = call.suspended or call.key.kind == "human"
         mine = call.status == "open" and call.epoch == agent.epoch and not waits
-        if mine and now_ms - call.intended_ms > limit_s * 1_000:
+        if mine and now_ms - max(call.intended_ms, from_ms) > limit_s * 1_000:
             return call
     return None
 
 
-def is_step_overdue(agent: AgentState, limit_s: float | None, now_ms: int) -> bool:
+def is_step_overdue(
+    agent: AgentState, limit_s: float | None, now_ms: int, *, from_ms: int = 0
+) -> bool:
     """Whether the attempt under way has come to the end of no step for longer than ``limit_s``
-    seconds, whatever it did meanwhile."""
+    seconds, whatever it did meanwhile. Time before ``from_ms`` does not count."""
     at_work = limit_s is not None and agent.status == "leased"
-    return at_work and now_ms - agent.step_ms > (limit_s or 0) * 1_000
+    return at_work and now_ms - max(agent.step_ms, from_ms) > (limit_s or 0) * 1_000
 
 
 def is_overdue(state: ExecutionState, limit_s: float | None, now_ms: int) -> bool:

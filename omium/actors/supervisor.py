@@ -289,11 +289,13 @@ class Supervisor:
             return None
         agent = state.agents[attempt.agent]
         limits = self._awake.agent(state, attempt.agent)
-        call = overdue_call(agent, limits.call_timeout_s, now_ms)
+        # Where no coordinator led, nobody could be told that a call or a step had ended.
+        from_ms = attempt.from_ms
+        call = overdue_call(agent, limits.call_timeout_s, now_ms, from_ms=from_ms)
         if call is not None:
             what = f"{call.key.kind} call {call.key.name!r} (journal index {call.index})"
             return f"{what} of agent {agent.name!r}", limits.call_timeout_s or 0
-        if is_step_overdue(agent, limits.step_timeout_s, now_ms):
+        if is_step_overdue(agent, limits.step_timeout_s, now_ms, from_ms=from_ms):
             return f"a whole step of agent {agent.name!r}", limits.step_timeout_s or 0
         return None
 

@@ -72,7 +72,8 @@ class SupervisorSettings:
 
 @dataclass(kw_only=True)
 class Attempt:
-    """An attempt that a worker was leased. ``progress_s`` is when its journal last grew;
+    """An attempt that a worker was leased, or found to work on by this coordinator, at ``from_ms``,
+    in milliseconds since the epoch. ``progress_s`` is when its journal last grew;
     ``stop_by_s`` when it must have stopped, once it was told to; ``cancel_by_s`` when, if its
     worker does nothing else that is wanted."""
 
@@ -80,6 +81,7 @@ class Attempt:
     agent: AgentName
     epoch: int
     timeout_s: float
+    from_ms: int
     progress_s: float
     stop_by_s: float | None = None
     cancel_by_s: float | None = None

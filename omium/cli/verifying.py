@@ -162,9 +162,16 @@ async def _verify(
         for name, disk in group.items():
             damage = _damage_on(disk)
             found += [f"{name}: {error}" if len(group) > 1 else str(error) for error in damage]
-            if disk.error is None:
-                say(f"{name}: {counted(executions_in(disk.path), 'execution')} read")
-                read[name] = disk.path
+            if disk.error is not None:
+                continue
+            try:
+                executions = executions_in(disk.path)
+            except CorruptRecord as error:
+                # The others are read all the same.
+                found += [] if damage else [str(error)]
+                continue
+            say(f"{name}: {counted(executions, 'execution')} read")
+            read[name] = disk.path
         found += [str(error) for error in disagreements(read)]
         places += read.values()
     if blobs:

@@ -153,7 +153,7 @@ def detail_of(event: Event) -> str:
         case AgentCompleted():
             return clipped(event.output)
         case AgentSkipped():
-            return "nobody handed to it"
+            return "nothing was handed to it"
         case RoundStarted():
             return f"back to {event.to}: round {event.round} of {', '.join(event.agents)}"
         case HandoffOffered():

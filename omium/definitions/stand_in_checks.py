@@ -52,8 +52,9 @@ def stand_in_problems(handoffs: list[Link], members: list[Member]) -> Iterator[P
 
 
 def _name_in(handoff: Link) -> str:
+    """Who stands in; nobody in a handoff that leads nowhere, of which that is told elsewhere."""
     name = handoff.data.get("stand_in")
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) and handoff.pairs else ""
 
 
 def _fault(handoff: Link, name: str, handoffs: list[Link], names: Collection[str]) -> str:
@@ -89,7 +90,8 @@ def _shared_judges(
     """Judges who vote anew about what a stand-in hands over, and vote for others as well: these
     would lose the vote that they have."""
     for i, name in strings(handoff.data.get("validators")):
-        shared = [h for h in handoffs if h is not handoff and name in _judges(h, names)]
+        others = [h for h in handoffs if h is not handoff and h.pairs]
+        shared = [h for h in others if name in _judges(h, names)]
         if name in names and shared:
             text = (
                 f"found {name!r}, which also votes about what {shared[0].pairs[0][1]!r} is handed, "

@@ -128,12 +128,13 @@ def evolve(state: ExecutionState, entry: Entry) -> None:
         case HandoffOffered():
             handoffs.evolve_offer(state, entry, event)
         case HandoffVoted():
-            votes.evolve_vote(state, event)
+            votes.evolve_vote(state, entry, event)
         case HandoffAccepted() | HandoffRejected():
             handoffs.evolve_verdict(state, event)
         case HandoffDecided():
             handoffs.evolve_decision(state, entry, event)
-            begin_again(state, event.agents)
+            # A judge that votes anew is not told of its vote about another value.
+            begin_again(state, event.agents, recall=event.decision == "retry")
         case FailureRecorded(failure=failure):
             if failure.agent is not None:
                 state.agents[failure.agent].failures += 1

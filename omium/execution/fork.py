@@ -120,6 +120,7 @@ def _copied(
         if isinstance(entry.event, HandoffDecided) and entry.event.decision == "retry"
     }
     entries = list(_kept(created, entries, tried_again, outputs))
+    _refuse_settled(entries, outputs)
     latest = latest_outputs(entries)
     # What a judge said of an output that is another one in the fork, it is asked for anew.
     judges = {
@@ -168,6 +169,28 @@ def _copied(
     return [*events, Resumed()] if used_up else events
 
 
+def _refuse_settled(entries: Sequence[Entry], outputs: Collection[AgentName]) -> None:
+    """Raise ``InputError`` where an output is to be changed that a stand-in has answered for, and
+    whose agent begins anew by a person's word: nobody is handed it any more."""
+    delegated: set[str] = set()
+    settled: set[AgentName] = set()
+    for entry in entries:
+        match entry.event:
+            case HandoffDecided(decision="delegate", handoff=handoff):
+                delegated.add(handoff)
+            case HandoffDecided(decision="retry") as event if event.handoff in delegated:
+                settled.update(event.agents)
+            case AgentCompleted(agent=agent):
+                settled.discard(agent)
+            case _:
+                pass
+    for name in sorted(settled.intersection(outputs)):
+        raise InputError(
+            f"outputs.{name} cannot be changed at that point: the agent begins anew there, and has "
+            "no output yet. Fork at an earlier index, or later."
+        )
+
+
 def _kept(
     created: Created,
     entries: Sequence[Entry],
@@ -190,9 +213,9 @@ def _kept(
                 aside.update(event.agents)
             case RoundStarted() | HandoffDecided() as event:
                 aside.difference_update(event.agents)
-            case AgentCompleted() | AgentSkipped() as event if (
-                event.agent in spare and entry.index > begun.get(event.agent, 0)
-            ):
+            case (
+                StepStarted() | StepCompleted() | CallIntended() | AgentCompleted() | AgentSkipped()
+            ) as event if event.agent in spare and entry.index > begun.get(event.agent, 0):
                 continue
             case StepStarted() | StepCompleted() | CallIntended() | AgentCompleted() as event if (
                 event.agent in aside

@@ -86,7 +86,9 @@ def overdue(state: ExecutionState, now_ms: int) -> list[HandoffRejected]:
         stands = standing(state, handoff.source, handoff.to) is handoff
         since_ms = max(handoff.offered_ms, state.awake_ms)
         late = limit_s is not None and now_ms - since_ms > limit_s * 1_000
-        if late and stands and handoff.status == "offered":
+        # The time of judges is not the receiver's: they vote before it may look.
+        waits = stands and handoff.status == "offered" and not left_to_vote(state, handoff)
+        if late and waits:
             reason = Reason(code="deadline", message=f"it was not accepted within {limit_s:g} s")
             found.append(HandoffRejected(agent=handoff.to, handoff=handoff.name, reasons=(reason,)))
     return found
@@ -113,13 +115,11 @@ def rejections(state: ExecutionState, source: AgentName) -> tuple[Rejection, ...
     if agent.stands_in is not None:
         return stand_ins.told(state, agent)
     return tuple(
-        Rejection(to=handoff.to, reasons=handoff.reasons)
+        Rejection(to=handoff.to, reasons=handoff.own_reasons)
         for handoff in state.handoffs.values()
         if handoff.source == source
         and handoff.status == "rejected"
-        and not _is_late(handoff)
-        # What was said of a value that somebody else gave is nothing for the giver.
-        and handoff.value is None
+        and handoff.own_reasons
         and standing(state, source, handoff.to) is not handoff
     )
 
@@ -153,18 +153,19 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
 
     As often as its giver may be tried again it is, unless others have begun to work on the same
     output. Then, and when that does not help, another agent stands in for it, where the definition
-    names one; and a person decides when its output is not taken either.
+    names one. A person decides when its output is not taken either, or a person's was not.
     """
     handoff = next(not_taken(state), None)
     if handoff is None:
         return ()
     giver = state.agents[handoff.source]
     one = planned(state.agents[handoff.to], handoff.source)
-    again = one is not None and handoff.rejections <= one.retries
-    # Another output of the giver would wait as long.
-    again = again and not _is_late(handoff) and not _is_heard_elsewhere(state, handoff)
+    # Another output would wait as long; and what a person said in answer is nobody else's to mend.
+    by_itself = not _is_late(handoff) and (handoff.value is None or handoff.by_agent)
+    again = by_itself and one is not None and handoff.rejections <= one.retries
+    again = again and not _is_heard_elsewhere(state, handoff)
     again = again and handoff.status == "rejected" and not handoff.stood_in
-    delegated = stand_ins.delegation(state, handoff) if not again else None
+    delegated = stand_ins.delegation(state, handoff) if by_itself and not again else None
     failure = Failure(
         kind=HANDOFF_REJECTED,
         message=f"agent {handoff.to!r} rejects what {handoff.source!r} hands to it: "
@@ -183,7 +184,7 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
             agents=run_again(state, handoff),
         )
         return (FailureRecorded(failure=failure), retry)
-    if delegated is not None and not _is_late(handoff):
+    if delegated is not None:
         return (FailureRecorded(failure=failure), delegated)
     return (
         FailureRecorded(failure=failure),
@@ -302,6 +303,8 @@ def evolve_verdict(state: ExecutionState, event: HandoffAccepted | HandoffReject
         return
     handoff.status = "rejected"
     handoff.reasons = event.reasons
+    if handoff.value is None and not _is_late(handoff):
+        handoff.own_reasons = event.reasons
     handoff.rejections += 1
     receiver = state.agents[event.agent]
     if receiver.status == "leased":

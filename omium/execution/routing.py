@@ -98,15 +98,16 @@ def begin_round(state: ExecutionState, loop: LoopState) -> None:
     _begin_anew(state, loop.agents)
 
 
-def begin_again(state: ExecutionState, agents: tuple[AgentName, ...]) -> None:
-    """Let a giver whose handoff was rejected begin anew, and all who wait for it."""
+def begin_again(state: ExecutionState, agents: tuple[AgentName, ...], *, recall: bool) -> None:
+    """Let agents begin anew after a rejection: the giver and all who wait for it, or whoever has to
+    look at something else now. With ``recall`` they see what they had before."""
     for loop in state.loops:
         if loop.agents.issubset(agents):
             loop.taken = 0
-    _begin_anew(state, agents)
+    _begin_anew(state, agents, recall=recall)
 
 
-def _begin_anew(state: ExecutionState, agents: Iterable[AgentName]) -> None:
+def _begin_anew(state: ExecutionState, agents: Iterable[AgentName], *, recall: bool = True) -> None:
     for name in agents:
         agent = state.agents[name]
         agent.status = "waiting"
@@ -114,7 +115,9 @@ def _begin_anew(state: ExecutionState, agents: Iterable[AgentName]) -> None:
         agent.round += 1
         agent.attempts = agent.losses = agent.failures = agent.checkpoint = 0
         agent.ended = agent.saved = None
-        agent.recalled, agent.output = agent.output, None
+        if recall:
+            agent.recalled = agent.output
+        agent.output = None
         agent.fits = ()
         agent.steps.clear()
         agent.calls.clear()

@@ -125,8 +125,9 @@ class HandoffState:
 
     ``epoch`` is that of the attempt that completed the giver. ``value`` is what is handed over
     instead of its output, once somebody said so: a person or, ``by_agent``, the stand-in of the
-    giver, who has stood in once then. ``rejections`` counts those in a row; ``votes`` are about
-    what is handed over, in the order in which they were given.
+    giver, who has stood in once then. ``reasons`` are those of the latest rejection, and
+    ``own_reasons`` what was wrong with the giver's own output. ``rejections`` counts those in a
+    row; ``votes`` are about what is handed over, in the order in which they were given.
     """
 
     name: str
@@ -138,6 +139,7 @@ class HandoffState:
     offered_ms: int
     status: HandoffStatus = "offered"
     reasons: tuple[Reason, ...] = ()
+    own_reasons: tuple[Reason, ...] = ()
     value: Payload | None = None
     by_agent: bool = False
     stood_in: bool = False

@@ -5,7 +5,7 @@ Pure. What the votes on record come to is the verdict; nobody votes twice about 
 
 from __future__ import annotations
 
-from omium.execution.events import HandoffAccepted, HandoffRejected, HandoffVoted
+from omium.execution.events import Entry, HandoffAccepted, HandoffRejected, HandoffVoted
 from omium.execution.offers import known, planned, standing, to_judge
 from omium.execution.records import PlannedHandoff, Reason, Vote
 from omium.execution.state import AgentState, ExecutionState, HandoffState
@@ -131,9 +131,11 @@ def _are_all(handoff: HandoffState, one: PlannedHandoff) -> bool:
     return len(handoff.votes) == len(one.validators)
 
 
-def evolve_vote(state: ExecutionState, event: HandoffVoted) -> None:
-    """Let a vote be on record."""
+def evolve_vote(state: ExecutionState, entry: Entry, event: HandoffVoted) -> None:
+    """Let a vote be on record. The receiver's time begins when the last judge has voted."""
     handoff = known(state, event.agent, event.handoff)
     assert handoff is not None
     vote = Vote(validator=event.validator, ballot=event.ballot, reason=event.reason)
     handoff.votes = (*handoff.votes, vote)
+    if event.validator in state.agents:
+        handoff.offered_ms = entry.at_ms

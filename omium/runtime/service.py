@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -213,9 +214,11 @@ class Service:
     async def _drain(self) -> None:
         try:
             client = self._runtime.client
-            if await client.begin_drain():
-                # Said once it is true: the coordinators let nothing begin any more.
-                self._report("letting running steps finish")
+            # Of several shards one may be without a leader: the others' steps are to finish.
+            with suppress(Unavailable):
+                if await client.begin_drain():
+                    # Said once it is true: the coordinators let nothing begin any more.
+                    self._report("letting running steps finish")
             await client.drain(self._settings.service.grace_s)
         except Unavailable:
             # It never came up, or its coordinator is gone: nothing runs.

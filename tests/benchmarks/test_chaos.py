@@ -97,14 +97,15 @@ def test_disks_and_provider_are_held_together() -> None:
     once = list(journal(intended(), completed(1)))
     whole = Disk(statuses={"ex_1": "completed"}, entries={"ex_1": once})
     behind = Disk(statuses={"ex_1": "running"}, entries={"ex_1": once[:1]})
-    found = counted([behind, whole, whole], made(1), [], {})
+    found = counted({1: behind, 2: whole, 3: whole}, made(1), [], {})
     assert (found.executions, found.completed, found.repeated_calls) == (1, 1, 0)
     assert (found.seats, found.problems) == (2, ())
-    assert counted([whole], made(2), [], {}).repeated_calls == 1
+    assert counted({1: whole}, made(2), [], {}).repeated_calls == 1
     # Of what was acknowledged and is on no disk all handoffs are lost.
-    assert counted([whole], made(1), [], {"ex_9": None}).handoffs.lost == EDGES
-    assert counted([Disk(statuses={}, entries={})], made(1), [], {}).problems
+    assert counted({1: whole}, made(1), [], {"ex_9": None}).handoffs.lost == EDGES
+    assert counted({1: Disk(statuses={}, entries={})}, made(1), [], {}).problems
+    assert "the disk of no seat can be read" in counted({}, [], [], {}).problems
     other = Disk(statuses={}, entries={"ex_2": once[:1]})
-    assert counted([whole, other], made(1), [], {}).problems == (
-        "seat 2 holds what the longest journal does not",
+    assert counted({1: whole, 3: other}, made(1), [], {}).problems == (
+        "seat 3 holds what the longest journal does not",
     )

@@ -281,13 +281,16 @@ class Session:
                 agent = path.split(".")[1]
                 replaced[agent] = document["outputs"][agent]
         before = copy.deepcopy(self.entries)
-        copied = fork_events(
-            entries,
-            definition={"agents": document["agents"]},
-            digest="d2" if changes else "d1",
-            inputs=document["inputs"],
-            outputs={name: ChangedOutput(value=value) for name, value in replaced.items()},
-        )
+        try:
+            copied = fork_events(
+                entries,
+                definition={"agents": document["agents"]},
+                digest="d2" if changes else "d1",
+                inputs=document["inputs"],
+                outputs={name: ChangedOutput(value=value) for name, value in replaced.items()},
+            )
+        except OmiumError as error:
+            return f"{error.kind}: {error}"
         assert self.entries == before, "a fork changed its origin"
         self.id = ExecutionId(f"{self.id}f")
         self.state, self.entries = None, []
