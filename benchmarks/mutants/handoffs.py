@@ -1,7 +1,7 @@
-"""The planted bugs in the protocol of handoffs: offers, verdicts, votes.
+"""The planted bugs in the protocol of handoffs: offers, verdicts, votes, stand-ins.
 
-Owns mutants of ``handoffs``, ``offers`` and ``votes`` of ``omium.execution``; those of the rest of
-the machine are in ``execution``.
+Owns mutants of the modules of ``omium.execution`` that are about handoffs; those of the rest of the
+machine are in ``execution``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from benchmarks.mutants.plant import Mutant
 
 _SESSION = "tests/execution/test_transcripts.py::test_sessions[handoffs]"
 _JUDGES = "tests/execution/test_transcripts.py::test_sessions[judges]"
+_STANDING_IN = "tests/execution/test_transcripts.py::test_sessions[stand_ins]"
 _HANDOFFS = "omium.execution.handoffs"
+_STAND_INS = "omium.execution.stand_ins"
 _OFFERS = "omium.execution.offers"
 _VOTES = "omium.execution.votes"
 
@@ -153,5 +155,37 @@ HANDOFFS = (
         before='        case "approve" if _is_late(handoff):\n',
         after='        case "approve" if False:\n',
         caught_by=("sim",),
+    ),
+    Mutant(
+        name="stands_in_twice",
+        says="asks a stand-in again whose output was rejected",
+        module=_STAND_INS,
+        before='!= "rejected" or handoff.stood_in:\n',
+        after='!= "rejected":\n',
+        caught_by=(_STANDING_IN,),
+    ),
+    Mutant(
+        name="stand_in_not_judged",
+        says="counts the votes of judges about the giver's output for what a stand-in hands over",
+        module=_STAND_INS,
+        before="            agents=tuple(name for name in state.agents if name in judges),\n",
+        after="",
+        caught_by=(_STANDING_IN,),
+    ),
+    Mutant(
+        name="stand_in_has_any_output",
+        says="takes another output for a stand-in's than the one that it handed over",
+        module=_HANDOFFS,
+        before="        meant = event in stand_ins.answers(state)\n",
+        after="        meant = True\n",
+        caught_by=(_STANDING_IN,),
+    ),
+    Mutant(
+        name="work_of_a_stand_in_copied",
+        says="lets a fork go on with what a stand-in had done of another rejection",
+        module="omium.execution.fork",
+        before=") as event if event.agent in spare and entry.index > begun.get(event.agent, 0):\n",
+        after=") as event if not spare:\n",
+        caught_by=(_STANDING_IN,),
     ),
 )
