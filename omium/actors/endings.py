@@ -118,9 +118,13 @@ class Endings:
         self._fail(state.id, _deadline_failure(f"execution {state.id}", limit_s))
 
     def not_started(self, want: Want, limit_s: float) -> None:
-        """No worker that the execution needs comes up within ``limit_s`` seconds."""
-        error = DeadlineExceeded(f"starting a worker of framework {want.framework!r}", limit_s)
-        failure = Failure(kind="unavailable", message=str(error), agent=want.agent)
+        """No worker that the execution needs comes up: several in a row died, or did not say hello
+        within ``limit_s`` seconds."""
+        message = (
+            f"no worker of framework {want.framework!r} comes up: several in a row died while they "
+            f"were started, or took longer than {limit_s:g} s"
+        )
+        failure = Failure(kind="unavailable", message=message, agent=want.agent)
         self._fail(want.execution_id, failure)
 
     def _fail(self, execution_id: ExecutionId, failure: Failure) -> None:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 1.0
 """After which it is asked once more who of those that are awaited lives."""
 
+LOOK_AFTER_S = 3.0
+"""After which it is asked whether those that are being started still live."""
+
 
 class Supervisor:
     """See the module's docstring. Lives in the coordinator's event loop."""
@@ -54,7 +57,7 @@ class Supervisor:
         self._awake = Awake(replica, settings.awake_from_ms)
         self._endings = Endings(replica, committer, self._awake)
         self._returning = Returning()
-        self._ask_again_s = 0.0
+        self._asked_s = -math.inf
         self._leasing = Leasing(
             self._roster,
             self._awake,
@@ -80,11 +83,15 @@ class Supervisor:
         self._ask_who_lives(now_s)
 
     def _ask_who_lives(self, now_s: float) -> None:
-        self._ask_again_s = now_s + ASK_AGAIN_S
-        self._spawner.living(self._told_who_lives)
+        self._asked_s = now_s
+        # Who is started after this question may not be in the answer, and lives.
+        starting = frozenset(self._roster.starting)
+        self._spawner.living(lambda living: self._told_who_lives(living, starting))
 
-    def _told_who_lives(self, living: frozenset[WorkerId]) -> None:
+    def _told_who_lives(self, living: frozenset[WorkerId], starting: frozenset[WorkerId]) -> None:
         self._returning.know(living, {worker.hello.worker for worker in self._roster})
+        for worker in self._roster.lost(starting - living):
+            log.warning("worker %s died while it was being started", worker)
         self.schedule()
 
     def reload(self) -> None:
@@ -274,8 +281,10 @@ class Supervisor:
         for worker_id in self._roster.overdue(now_s - self._settings.start_timeout_s):
             self._spawner.end(worker_id)
         self._returning.excuse(late_s)
-        if self._returning.awaited(now_s) != 0 and now_s >= self._ask_again_s:
-            # Somebody may have died since then, and Ray may not have answered.
+        # Somebody may have died since then, and Ray may not have answered.
+        unasked_s = now_s - self._asked_s
+        awaited = self._returning.awaited(now_s) != 0 and unasked_s >= ASK_AGAIN_S
+        if awaited or (self._roster.starting and unasked_s >= LOOK_AFTER_S):
             self._ask_who_lives(now_s)
         if now_s >= self._leasing.from_s and self._committer.is_idle:
             self._reconcile(now_s)

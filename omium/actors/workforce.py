@@ -7,7 +7,7 @@ supervisor's business.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -153,13 +153,15 @@ class Roster:
 
     def overdue(self, before_s: float) -> list[WorkerId]:
         """Take off, and count as failures, those started before then that have not come."""
-        late = [
-            (w, framework) for w, (framework, at_s) in self._starting.items() if at_s < before_s
-        ]
-        for worker, framework in late:
-            del self._starting[worker]
-            self.start_failures[framework] += 1
-        return [worker for worker, _ in late]
+        return self.lost({w for w, (_, at_s) in self._starting.items() if at_s < before_s})
+
+    def lost(self, workers: Set[WorkerId]) -> list[WorkerId]:
+        """Take off those of ``workers`` that are being started, and count one failure for each
+        framework: what dies together, as with its node, has died of one thing."""
+        found = [worker for worker in self._starting if worker in workers]
+        failed = {self._starting.pop(worker)[0] for worker in found}
+        self.start_failures.update(failed)
+        return found
 
     @property
     def starting(self) -> list[WorkerId]:

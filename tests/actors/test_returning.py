@@ -12,10 +12,12 @@ import pytest
 
 from omium.actors import messages as m
 from omium.actors.returning import Returning
+from omium.actors.supervisor import LOOK_AFTER_S
 from omium.actors.transport import Codec, Connection, serve, stop_listening
+from omium.clock import ManualClock
 from omium.errors import ExecutionFailed
 from omium.execution.events import AttemptEnded, AttemptStarted
-from omium.testing.runtime import QUICK
+from omium.testing.runtime import QUICK, InProcessRuntime
 from omium.types import WorkerId
 from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
@@ -166,3 +168,49 @@ async def test_an_attempt_that_has_ended_is_the_workers_until_it_was_heard_how(
         journal = await s.journal(execution_id)
     ends = [entry.event.end for entry in journal if isinstance(entry.event, AttemptEnded)]
     assert ends == ["failed"]
+
+
+class Stillborn:
+    """Starts ``count`` workers that die before they say anything, and then those of a runtime."""
+
+    def __init__(self, runtime: InProcessRuntime, count: int) -> None:
+        self._start, self._left = runtime.spawner.start, count
+        runtime.spawner.start = self
+
+    def __call__(self, framework: str) -> WorkerId:
+        if self._left == 0:
+            return self._start(framework)
+        self._left -= 1
+        return WorkerId(f"w_dead_{self._left}")
+
+    async def none_left(self, runtime: InProcessRuntime, clock: ManualClock) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while self._left:
+                clock.advance(LOOK_AFTER_S)
+                runtime.tick()
+                await runtime.client.runtime()
+
+
+async def test_a_worker_that_dies_while_it_is_started_is_not_waited_for(tmp_path: Path) -> None:
+    clock = ManualClock()
+    settings = dataclasses.replace(QUICK, start_timeout_s=100_000.0, heartbeat_timeout_s=100_000.0)
+    async with stage(tmp_path, clock=clock, settings=settings) as s:
+        stillborn = Stillborn(s.runtime, 2)
+        execution_id = await s.do({"checkpoint": "one"})
+        await stillborn.none_left(s.runtime, clock)
+        clock.advance(LOOK_AFTER_S)
+        await s.ticked()
+        assert await s.result(execution_id) == {"heard": []}
+
+
+async def test_workers_that_die_one_after_the_other_fail_the_execution(tmp_path: Path) -> None:
+    clock = ManualClock()
+    settings = dataclasses.replace(QUICK, start_timeout_s=100_000.0, heartbeat_timeout_s=100_000.0)
+    async with stage(tmp_path, clock=clock, settings=settings) as s:
+        stillborn = Stillborn(s.runtime, 3)
+        execution_id = await s.do({"checkpoint": "one"})
+        await stillborn.none_left(s.runtime, clock)
+        clock.advance(LOOK_AFTER_S)
+        await s.ticked()
+        with pytest.raises(ExecutionFailed, match="'python' comes up: several in a row died"):
+            await s.result(execution_id)
