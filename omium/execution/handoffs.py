@@ -166,10 +166,12 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
     again = again and not _is_heard_elsewhere(state, handoff)
     again = again and handoff.status == "rejected" and not handoff.stood_in
     delegated = stand_ins.delegation(state, handoff) if by_itself and not again else None
+    whose = repr(handoff.source)
+    if one is not None and handoff.value is not None and handoff.by_agent:
+        whose = f"{one.stand_in!r}, who stands in for {handoff.source!r},"
     failure = Failure(
         kind=HANDOFF_REJECTED,
-        message=f"agent {handoff.to!r} rejects what {handoff.source!r} hands to it: "
-        f"{told(handoff)}",
+        message=f"agent {handoff.to!r} rejects what {whose} hands to it: {told(handoff)}",
         agent=handoff.source,
         checkpoint=giver.checkpoint,
         retryable=again or delegated is not None,
