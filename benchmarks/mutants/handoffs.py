@@ -160,7 +160,7 @@ HANDOFFS = (
         name="stands_in_twice",
         says="asks a stand-in again whose output was rejected",
         module=_STAND_INS,
-        before='!= "rejected" or handoff.stood_in:\n',
+        before='!= "rejected" or handoff.value:\n',
         after='!= "rejected":\n',
         caught_by=(_STANDING_IN,),
     ),

@@ -160,14 +160,13 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
         return ()
     giver = state.agents[handoff.source]
     one = planned(state.agents[handoff.to], handoff.source)
-    # Another output would wait as long; and what a person said in answer is nobody else's to mend.
-    by_itself = not _is_late(handoff) and (handoff.value is None or handoff.by_agent)
+    # Another output would wait as long; and what somebody gave in answer was the last try.
+    by_itself = handoff.status == "rejected" and handoff.value is None and not _is_late(handoff)
     again = by_itself and one is not None and handoff.rejections <= one.retries
     again = again and not _is_heard_elsewhere(state, handoff)
-    again = again and handoff.status == "rejected" and not handoff.stood_in
     delegated = stand_ins.delegation(state, handoff) if by_itself and not again else None
     whose = repr(handoff.source)
-    if one is not None and handoff.value is not None and handoff.by_agent:
+    if one is not None and handoff.by_agent:
         whose = f"{one.stand_in!r}, who stands in for {handoff.source!r},"
     failure = Failure(
         kind=HANDOFF_REJECTED,
@@ -324,7 +323,6 @@ def evolve_decision(state: ExecutionState, entry: Entry, event: HandoffDecided) 
     match event.decision:
         case "delegate":
             handoff.status = "delegated"
-            handoff.stood_in = True
         case "answer":
             handoff.by_agent = handoff.status == "delegated"
             handoff.status, handoff.value = "offered", event.output

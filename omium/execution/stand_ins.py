@@ -42,10 +42,10 @@ def is_dispensable(state: ExecutionState, agent: AgentState) -> bool:
 
 def delegation(state: ExecutionState, handoff: HandoffState) -> HandoffDecided | None:
     """What is to be written about a rejected handoff so that its stand-in runs; None where it has
-    none, or the output of that was rejected too. One who was skipped, before a fork in which what
+    none, or somebody has answered already. One who was skipped, before a fork in which what
     was accepted is looked at anew, begins anew."""
     one = planned(state.agents[handoff.to], handoff.source)
-    if one is None or one.stand_in is None or handoff.status != "rejected" or handoff.stood_in:
+    if one is None or one.stand_in is None or handoff.status != "rejected" or handoff.value:
         return None
     return HandoffDecided(
         agent=handoff.to,
@@ -89,6 +89,6 @@ def judged_value(
     """The handoff from ``source`` about which ``judge`` votes anew: its value is a stand-in's."""
     for receiver in judge.judges:
         handoff = standing(state, source, receiver)
-        if handoff is not None and handoff.value is not None and handoff.by_agent:
+        if handoff is not None and handoff.by_agent:
             return handoff
     return None

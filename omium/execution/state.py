@@ -142,7 +142,6 @@ class HandoffState:
     own_reasons: tuple[Reason, ...] = ()
     value: Payload | None = None
     by_agent: bool = False
-    stood_in: bool = False
     rejections: int = 0
     votes: tuple[Vote, ...] = ()
 
