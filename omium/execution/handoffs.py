@@ -160,11 +160,12 @@ def after_rejection(state: ExecutionState) -> tuple[Event, ...]:
         return ()
     giver = state.agents[handoff.source]
     one = planned(state.agents[handoff.to], handoff.source)
+    late = _is_late(handoff)
     # Another output would wait as long; and what somebody gave in answer was the last try.
-    by_itself = handoff.status == "rejected" and handoff.value is None and not _is_late(handoff)
-    again = by_itself and one is not None and handoff.rejections <= one.retries
+    again = handoff.status == "rejected" and handoff.value is None and not late
+    again = again and one is not None and handoff.rejections <= one.retries
     again = again and not _is_heard_elsewhere(state, handoff)
-    delegated = stand_ins.delegation(state, handoff) if by_itself and not again else None
+    delegated = stand_ins.delegation(state, handoff) if not again and not late else None
     whose = repr(handoff.source)
     if one is not None and handoff.by_agent:
         whose = f"{one.stand_in!r}, who stands in for {handoff.source!r},"
