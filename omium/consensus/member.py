@@ -54,6 +54,9 @@ RETRY_TICKS = 10
 READ_TICKS = 10
 """Ticks after which a read that was not confirmed is asked for again."""
 
+_MAY_ASK = (Role.FOLLOWER, Role.PRE_CANDIDATE)
+"""Who may ask for pre-votes before its time: a candidate's term had better come to its end."""
+
 
 class Host(Protocol):
     """What is around a member. These must not raise, and only proposals and reads may be asked
@@ -114,6 +117,7 @@ class Member(Generic[R]):
         self._failed: OmiumError | None = None
         self._retry_in = 0
         self._campaign_in: int | None = None
+        self._suspected: tuple[int, int] = (NONE, 0)
         self._apply_due = True
         self._applied_term = log.storage.term(log.applied) or 0
         self._led_term = 0
@@ -166,7 +170,7 @@ class Member(Generic[R]):
             self._campaign_in -= 1
             if self._campaign_in <= 0:
                 self._campaign_in = None
-                if self.node.lead == NONE and self.node.role is Role.FOLLOWER:
+                if self.node.lead == NONE and self.node.role in _MAY_ASK:
                     self.node.campaign()
         if self._confirming is not None:
             context, waiting, ticks = self._confirming
@@ -208,18 +212,29 @@ class Member(Generic[R]):
 
         Where it led, an election begins without waiting for the time-out. It is a pre-vote: it
         comes to nothing where the others still hear that leader. The first voter in the order
-        of ids begins at once, each later one two ticks after the one before.
+        of ids begins at once, each later one two ticks after the one before. Told again in the
+        same term, while nobody leads, it asks again: who was asked may not have noticed then.
         """
-        if self._stopped is not None or self.node.lead != node_id or node_id == self.node.id:
+        node = self.node
+        if self._stopped is not None or node_id == node.id:
             return
-        voters = sorted(self.node.status().membership.voters - {node_id})
-        if self.node.id in voters and self.node.role is Role.FOLLOWER:
-            self.node.forget_leader()
-            self._campaign_in = 2 * voters.index(self.node.id) + 1
-            if self._campaign_in == 1:
-                self._campaign_in = None
-                self._guarded(self.node.campaign)
-            self._host.wake()
+        if node.lead == node_id:
+            self._suspected = (node_id, node.term)
+        elif node.lead != NONE or self._suspected != (node_id, node.term):
+            # Somebody leads, or is being voted for in a later term: that is not to be disturbed.
+            return
+        voters = sorted(node.status().membership.voters - {node_id})
+        if node.id not in voters or node.role not in _MAY_ASK:
+            return
+        if node.lead == node_id:
+            node.forget_leader()
+            self._campaign_in = None
+        turn = 2 * voters.index(node.id)
+        if turn == 0:
+            self._guarded(node.campaign)
+        elif self._campaign_in is None:
+            self._campaign_in = turn + 1
+        self._host.wake()
 
     def halt(self, error: OmiumError) -> None:
         """Stop for good: the host has found that it must not go on from this disk."""

@@ -285,9 +285,9 @@ class Seat:
     # ------------------------------------------------------------------ peers
 
     def _refused(self, seat: int) -> None:
-        lead = self.member.node.lead
-        if lead and seat_of(lead) == seat:
-            self.member.suspect(lead)
+        for node_id in self.member.status().membership.voters:
+            if seat_of(node_id) == seat:
+                self.member.suspect(node_id)
 
     async def _send_copy(self, message: Message) -> None:
         delivered = False

@@ -20,6 +20,8 @@ DOWN_US_MAX = 300_000
 PAUSE_US_MAX = 450_000
 JUMP_US_MAX = 3_600_000_000
 STEPS_MAX = 12
+SUSPICIONS_US = (0, 20_000, 60_000, 140_000)
+"""When a stream that finds nobody says so: as often as it tries to connect."""
 
 QUIET = NetworkFaults()
 
@@ -212,9 +214,12 @@ class Nemesis:
             leader.member.transfer(self._random.choice(self._group.ids()))
 
     def suspect(self) -> None:
-        """A member takes its leader for dead."""
-        if (node := self._victim()) is not None and node.member is not None:
-            node.member.suspect(node.raft.lead)
+        """A member takes its leader for dead, and is told so again like by a real stream."""
+        if (node := self._victim()) is None or (member := node.member) is None:
+            return
+        lead = node.raft.lead
+        for delay_us in SUSPICIONS_US:
+            node.process.after(delay_us, "suspect", lambda: member.suspect(lead))
 
 
 FAULTS: dict[Callable[[Nemesis], None], int] = {
