@@ -92,10 +92,16 @@ def refusal_of(
             return "of a listed module a function is named without dots"
         return None
     source = source_of(module, import_paths)
+    if source is None and uploaded:
+        return (
+            f"there is no module {module!r} in the uploaded code, and the service's setting "
+            "service.modules does not list it"
+        )
     if source is None:
         return (
-            f"there is no module {module!r} in the code that this would run on, and the "
-            "service's setting service.modules does not list it"
+            f"there is no module {module!r} where this service has its code (omium up --app-dir), "
+            "and its setting service.modules does not list it; the code beside a definition is "
+            "uploaded by omium workflows register"
         )
     try:
         defined = defines(source, attribute) or (

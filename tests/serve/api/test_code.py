@@ -205,7 +205,7 @@ async def test_a_fork_may_name_what_its_own_code_has(tmp_path: Path, folder: Pat
 
         late = await s.http.post(path, json=onto("own_late:late"))
         assert kind(late) == (422, "definition")
-        assert "'own_late' in the code that this would run on" in late.json()["detail"]
+        assert "'own_late' where this service has its code" in late.json()["detail"]
         forget()
         forked = await s.http.post(path, json=onto("own_more:other"))
         assert forked.status_code == 202, forked.text
