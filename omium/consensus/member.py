@@ -26,6 +26,7 @@ from omium.consensus.records import (
     decode_conf_change,
 )
 from omium.consensus.state import Role
+from omium.consensus.suspicion import Suspicion
 from omium.errors import (
     CorruptRecord,
     InvariantBroken,
@@ -53,9 +54,6 @@ RETRY_TICKS = 10
 
 READ_TICKS = 10
 """Ticks after which a read that was not confirmed is asked for again."""
-
-_MAY_ASK = (Role.FOLLOWER, Role.PRE_CANDIDATE)
-"""Who may ask for pre-votes before its time: a candidate's term had better come to its end."""
 
 
 class Host(Protocol):
@@ -116,8 +114,7 @@ class Member(Generic[R]):
         self._round: tuple[Ready, Batch] | None = None
         self._failed: OmiumError | None = None
         self._retry_in = 0
-        self._campaign_in: int | None = None
-        self._suspected: tuple[int, int] = (NONE, 0)
+        self._suspicion = Suspicion(self.node)
         self._apply_due = True
         self._applied_term = log.storage.term(log.applied) or 0
         self._led_term = 0
@@ -166,12 +163,7 @@ class Member(Generic[R]):
 
     def _tick(self) -> None:
         self._apply_due = True
-        if self._campaign_in is not None:
-            self._campaign_in -= 1
-            if self._campaign_in <= 0:
-                self._campaign_in = None
-                if self.node.lead == NONE and self.node.role in _MAY_ASK:
-                    self.node.campaign()
+        self._suspicion.tick()
         if self._confirming is not None:
             context, waiting, ticks = self._confirming
             self._confirming = (context, waiting, ticks - 1)
@@ -210,31 +202,15 @@ class Member(Generic[R]):
     def suspect(self, node_id: int) -> None:
         """``node_id`` is likely dead: its stream broke, and nobody listens where it did.
 
-        Where it led, an election begins without waiting for the time-out. It is a pre-vote: it
-        comes to nothing where the others still hear that leader. The first voter in the order
-        of ids begins at once, each later one two ticks after the one before. Told again in the
-        same term, while nobody leads, it asks again: who was asked may not have noticed then.
+        To be told again for as long as that is so. Where it led, see ``Suspicion``.
         """
-        node = self.node
-        if self._stopped is not None or node_id == node.id:
+        if self._stopped is not None:
             return
-        if node.lead == node_id:
-            self._suspected = (node_id, node.term)
-        elif node.lead != NONE or self._suspected != (node_id, node.term):
-            # Somebody leads, or is being voted for in a later term: that is not to be disturbed.
-            return
-        voters = sorted(node.status().membership.voters - {node_id})
-        if node.id not in voters or node.role not in _MAY_ASK:
-            return
-        if node.lead == node_id:
-            node.forget_leader()
-            self._campaign_in = None
-        turn = 2 * voters.index(node.id)
-        if turn == 0:
-            self._guarded(node.campaign)
-        elif self._campaign_in is None:
-            self._campaign_in = turn + 1
-        self._host.wake()
+        self._guarded(lambda: self._suspect(node_id))
+
+    def _suspect(self, node_id: int) -> None:
+        if self._suspicion.of(node_id):
+            self._host.wake()
 
     def halt(self, error: OmiumError) -> None:
         """Stop for good: the host has found that it must not go on from this disk."""
