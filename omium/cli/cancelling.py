@@ -16,7 +16,7 @@ from omium.actors.shards.opening import recorded_shards, shard_folder
 from omium.actors.shards.placement import shard_of
 from omium.cli.linking import linked
 from omium.cli.options import Address, AsJson, DataDir, ExecutionName, json_or_text
-from omium.cli.places import Place, place_of
+from omium.cli.places import ASK_RETRY_S, Place, place_of
 from omium.cli.records import opened_at
 from omium.cli.terminal import out, out_json
 from omium.clock import Clock, SystemClock
@@ -167,7 +167,6 @@ def _found(place: Place, name: str) -> ExecutionRow:
 @contextmanager
 def _handle(address: str, execution_id: ExecutionId) -> Iterator[Handle]:
     # Behind an import that only those pay for who ask a service.
-    from omium.cli.remote import ASK_RETRY_S
     from omium.client import Client as HttpClient
 
     with HttpClient(address, retry_s=ASK_RETRY_S) as client:

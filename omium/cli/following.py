@@ -15,9 +15,9 @@ from typing import TypeAlias
 from omium.actors.desk import view_of
 from omium.cli.displays import Display
 from omium.cli.ending import signals
-from omium.cli.places import Place
+from omium.cli.places import ASK_RETRY_S, Place
 from omium.cli.records import opened
-from omium.cli.remote import ASK_RETRY_S, fold, folded
+from omium.cli.remote import fold, folded
 from omium.cli.telling import Drive
 from omium.client import AsyncClient
 from omium.errors import Conflict, DeadlineExceeded, OmiumError

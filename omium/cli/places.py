@@ -15,6 +15,9 @@ from omium.runtime.service_file import live_service
 if TYPE_CHECKING:
     from omium.client import Client
 
+ASK_RETRY_S = 5.0
+"""For how long somebody at a terminal waits for a service that does not answer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -70,7 +73,6 @@ def client_at(data_dir: Path | None, address: str | None) -> Client:
     """A client of the service that options and settings lead to, for what no data directory
     can do by itself. Asks it nothing yet. Raises ``NotFound`` where there is none."""
     # Behind an import that only those pay for who ask a service.
-    from omium.cli.remote import ASK_RETRY_S
     from omium.client import Client
 
     place = place_to_act(data_dir, address)

@@ -8,6 +8,7 @@ from itertools import islice
 
 import msgspec
 
+from omium.cli.places import ASK_RETRY_S
 from omium.cli.records import LAST, LISTED, Records
 from omium.client import Client, ExecutionInfo
 from omium.errors import NotFound, OmiumError
@@ -17,9 +18,6 @@ from omium.execution.records import Payload
 from omium.execution.state import ExecutionState
 from omium.storage.journal import ExecutionRow
 from omium.types import ExecutionId, Json, Status
-
-ASK_RETRY_S = 5.0
-"""For how long somebody at a terminal waits for a service that does not answer."""
 
 COMPLETED_MAX = 50
 
