@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from omium.testing import Asked, Recording, Said, ScriptedProvider, atry_workflo
 from omium.testing.people import People
 from omium.testing.replay import Replay, replay
 from omium.testing.trial import ScriptedRouter
+from tests.testing import trial_agents
 from tests.testing.test_trial import workflow
 
 ASKS = workflow(
@@ -85,7 +87,9 @@ async def test_without_anybody_it_stays_paused() -> None:
     assert (question.answered, question.decision) == (False, "")
     # Nobody had answered, and nobody answers now.
     done = await replayed(run)
-    assert [(one.kind, one.agent) for one in done.divergences] == [("not_answered", "asks_around")]
+    assert [(one.kind, one.agent, one.detail) for one in done.divergences] == [
+        ("not_answered", "asks_around", '"Who are you?": nobody had answered')
+    ]
 
 
 async def test_an_answer_that_does_not_fit_is_an_error_of_the_test() -> None:
@@ -106,6 +110,31 @@ async def test_what_nobody_had_been_asked_is_told() -> None:
     ]
 
 
+async def test_a_question_that_has_changed_is_told_with_the_answer_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schema: dict[str, Any] = {"type": "integer", "maximum": 9}
+    monkeypatch.setattr(trial_agents, "AGE", schema)
+    flow = workflow("asks_an_age")
+    run = await atry_workflow(flow, people=lambda asked: Said(answer=7))
+    assert run.result == 7
+    monkeypatch.setattr(trial_agents, "AGE", {**schema, "maximum": 6})
+    done = await replayed(run, flow)
+    assert done.replayed.status == "paused"
+    (told,) = done.divergences
+    assert (told.kind, told.agent, told.name) == ("not_answered", "asks_an_age", "question")
+    assert told.detail == (
+        '"How old are you?": question.schema.maximum: 9 → 6; the recorded answer 7 does not fit: '
+        "found 7, expected a number of at most 6"
+    )
+    # Another question is asked of nobody, though what was said would fit.
+    monkeypatch.setattr(trial_agents, "AGE", {**schema, "maximum": 99})
+    done = await replayed(run, flow)
+    assert [one.detail for one in done.divergences] == [
+        '"How old are you?": question.schema.maximum: 9 → 99'
+    ]
+
+
 RATED = {
     "type": "object",
     "properties": {"rate": {"type": "number", "maximum": 10}},
@@ -122,6 +151,7 @@ def decides(*said: Said | None) -> People:
     def say(asked: Asked) -> Said | None:
         assert (asked.kind, asked.agent, asked.key) == ("handoff", "takes", None)
         assert asked.name.startswith("gives#")
+        assert asked.schema == RATED
         assert "'takes' rejects what 'gives' hands to it" in asked.text
         assert asked.value in ({"rate": 50}, {"rate": 60})
         return left.pop(0)
@@ -150,6 +180,25 @@ async def test_what_was_decided_about_a_handoff_is_decided_again(
     done = await replayed(run, HANDS_OVER)
     assert done.replayed.decided == run.decided
     assert done.same, (done.differences, done.divergences)
+
+
+@pytest.mark.parametrize("maximum", [7, 6])
+async def test_what_was_handed_over_instead_has_to_fit_what_is_taken_now(maximum: int) -> None:
+    people = decides(Said(answer={"rate": 7}, by="bob"))
+    run = await atry_workflow(HANDS_OVER, {"rates": [50]}, people=people)
+    flow = deepcopy(HANDS_OVER)
+    flow["agents"][1]["input"]["properties"]["rate"]["maximum"] = maximum
+    done = await replayed(run, flow)
+    if maximum == 7:
+        assert done.same, (done.differences, done.divergences)
+        return
+    assert done.replayed.status == "paused"
+    (told,) = done.divergences
+    assert (told.kind, told.agent, told.name) == ("not_answered", "takes", "gives#1>takes")
+    assert told.detail == (
+        'the recorded answer {"rate": 7} does not fit: '
+        "rate: found 7, expected a number of at most 6"
+    )
 
 
 async def test_a_handoff_that_fails_by_decision_fails_again() -> None:

@@ -54,6 +54,14 @@ async def asks_around(context: AgentContext) -> Any:
     return {"name": name, "go": went.payload, "length": length}
 
 
+AGE: dict[str, Any] = {}
+"""The schema of an answer, which a test sets."""
+
+
+async def asks_an_age(_: AgentContext) -> Any:
+    return await ask_async("How old are you?", schema=AGE)
+
+
 async def gives(context: AgentContext) -> Any:
     """Hands over the one of ``inputs.rates`` that is for this round, or the last of them."""
     rates: Any = context.inputs["rates"]
