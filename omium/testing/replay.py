@@ -11,16 +11,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from omium.actors.tool_calls import StandIn
+from omium.actors.outside import StandIn
 from omium.definitions import value_problems
 from omium.errors import AgentError, ModelUnreachable
 from omium.execution.records import CallKey
+from omium.frameworks.people import Signal
 from omium.llm.router import Router
 from omium.runtime.located import Located
 from omium.testing.comparison import Difference, compare, json_differences
@@ -90,7 +91,8 @@ async def replay(
     ``model`` is what holds for all agents, where it is not empty. A request that is on record is
     answered from there, any other by ``router``, or with ``offline`` by nobody: that call fails.
     People say what they had said to the same question, and decide what they had decided about the
-    same handoff; to anything else nobody says anything, nor what does not fit any more.
+    same handoff; to anything else nobody says anything, nor what does not fit any more. Signals
+    are given to whoever took them, in the same call; in one that is not on record none have come.
     With ``tools="live"`` every tool acts. Raises ``InputError`` where the inputs do not fit the
     workflow any more, and ``DeadlineExceeded``.
     """
@@ -106,6 +108,7 @@ async def replay(
             people=record.people,
             timeout_s=timeout_s,
         )
+    replayed = record.with_signals(replayed)
     return Replay(
         recorded=recorded,
         replayed=replayed,
@@ -115,9 +118,9 @@ async def replay(
 
 
 class Record:
-    """The answers of a recording, each given once.
+    """The answers and signals of a recording, each given once.
 
-    Implements ``actors.tool_calls.StandIns`` and ``serve.flight.Understudy``. The very same call is
+    Implements ``actors.outside.StandIns`` and ``serve.flight.Understudy``. The very same call is
     preferred; where code has changed the steps, a call of the same agent with the same request
     will do, and for a model one of any agent.
     """
@@ -127,8 +130,6 @@ class Record:
             call
             for call in recording.calls
             if call.answered or call.failure is not None or call.decision
-            # Who took what had come waited for nobody, and waits for nobody now.
-            if call.question is None or call.question.kind != "signals"
         ]
         # Of those in one place the first, and one that has an outcome before one that has none.
         known = (*reversed(recording.calls), *reversed(self._calls))
@@ -139,6 +140,7 @@ class Record:
         self._missed: list[tuple[AgentName, CallKey]] = []
         self._decided = list(recording.decided)
         self._undecided: list[tuple[Asked, str]] = []
+        self._signals: dict[tuple[AgentName, CallKey], tuple[Signal, ...]] = {}
 
     def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
         call = self._take(agent, key)
@@ -147,6 +149,24 @@ class Record:
         if call is None:
             self._missed.append((agent, key))
         return lambda: _result(call)
+
+    def signals(self, agent: AgentName, key: CallKey) -> list[Json]:
+        # An attempt that goes over the same code again makes the same call.
+        if (agent, key) not in self._signals:
+            call = self._take(agent, key)
+            self._signals[agent, key] = call.signals if call is not None else ()
+        return [asdict(signal) for signal in self._signals[agent, key]]
+
+    def with_signals(self, replayed: Recording) -> Recording:
+        """The recording of a replay with the signals that were given from here, of which its
+        journal knows nothing."""
+        return replace(replayed, calls=tuple(map(self._with_signals, replayed.calls)))
+
+    def _with_signals(self, call: Call) -> Call:
+        given = self._signals.get((call.agent, call.key))
+        if given is None:
+            return call
+        return replace(call, signals=given, response=[signal.payload for signal in given])
 
     def completion(self, agent: AgentName, key: CallKey) -> tuple[dict[str, Any], str] | None:
         call = self._take(agent, key)
@@ -232,7 +252,9 @@ class Record:
         # A call that was made in another way is told already.
         told = {_place(call) for _, _, call in missed if call is not None}
         for call in self._calls:
-            counts = call.answered or call.kind != "llm"
+            # Who takes signals where none have come learns nothing.
+            polled = call.question is not None and call.question.kind == "signals"
+            counts = bool(call.signals) if polled else call.answered or call.kind != "llm"
             if counts and call.index not in self._used and _place(call) not in told:
                 yield Divergence(kind="not_made", agent=call.agent, step=call.step, name=call.name)
 

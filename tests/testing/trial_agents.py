@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from openai import AsyncOpenAI
 
 from omium.errors import ToolError
-from omium.frameworks.people import ask_async, wait_signal_async
+from omium.frameworks.people import ask_async, signals_async, wait_signal_async
 from omium.frameworks.plain import AgentContext, BlockingContext
 
 
@@ -70,3 +71,22 @@ async def gives(context: AgentContext) -> Any:
 
 async def takes(context: AgentContext) -> Any:
     return context.outputs["gives"]
+
+
+LAST = "tea"
+"""The signals that ``polls`` takes last, by name; a test changes it."""
+
+
+async def polls(context: AgentContext) -> Any:
+    """Takes signals, waits for one, and takes those that have come, time and again."""
+    taken: Any = context.state
+    if taken is None:
+        taken = [[asdict(one) for one in await signals_async()]]
+        for _ in range(2):
+            await ask_async("Go on?")
+            taken.append([asdict(one) for one in await signals_async()])
+        await context.checkpoint(taken, name="first")
+    await ask_async("Go on?")
+    taken.append([asdict(one) for one in await signals_async(LAST)])
+    taken.append(asdict(await wait_signal_async("go")))
+    return taken
