@@ -46,7 +46,7 @@ class Call:
 
     A person's call has its ``question``, and ``decision`` is what was said ``by`` whom. Of one that
     waited for a signal, or took those that had come, these are the ``signals``, and what came with
-    them is its ``response``.
+    them is its ``response``. ``inside`` says whether a tool asked it.
     """
 
     index: int
@@ -65,6 +65,7 @@ class Call:
     reason: str = ""
     by: str = ""
     signals: tuple[Signal, ...] = ()
+    inside: bool = False
 
     @property
     def kind(self) -> str:
@@ -210,6 +211,7 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "ordinal": event.ordinal,
                     "request": await value(event.request),
                     "question": event.question,
+                    "inside": bool(event.inside),
                 }
                 found = state.call_at(entry.index)
                 # Signals that had come before are its outcome.

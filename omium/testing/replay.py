@@ -255,6 +255,8 @@ class Record:
             # Who takes signals where none have come learns nothing.
             polled = call.question is not None and call.question.kind == "signals"
             counts = bool(call.signals) if polled else call.answered or call.kind != "llm"
+            # A tool that does not act asks nobody.
+            counts = counts and not (call.inside and self._tools == "recorded")
             if counts and call.index not in self._used and _place(call) not in told:
                 yield Divergence(kind="not_made", agent=call.agent, step=call.step, name=call.name)
 

@@ -47,10 +47,10 @@ def says(*, approval: Said, name: Any = "Ada") -> People:
     return say
 
 
-async def replayed(recorded: Recording, flow: Any = ASKS) -> Replay:
+async def replayed(recorded: Recording, flow: Any = ASKS, **options: Any) -> Replay:
     async with ScriptedProvider() as provider:
         router = partial(ScriptedRouter, provider.base_url)
-        return await replay(recorded, located(flow), model="", router=router)
+        return await replay(recorded, located(flow), model="", router=router, **options)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,21 @@ async def test_a_question_that_has_changed_is_told_with_the_answer_that_does_not
     assert [one.detail for one in done.divergences] == [
         '"How old are you?": question.schema.maximum: 9 → 99'
     ]
+
+
+async def test_what_a_tool_asks_is_asked_where_it_acts() -> None:
+    tool = {"name": "inquire", "function": "tests.testing.trial_agents:inquire"}
+    flow = workflow("inquires", tools=[tool])
+    flow["agents"][0]["tools"] = ["inquire"]
+    run = await atry_workflow(flow, {"what": "Why?"}, people=lambda asked: Said(answer=asked.kind))
+    assert run.result == {"said": "question", "go": "signal"}
+    assert [call.inside for call in run.questions()] == [True, True]
+    recorded = await replayed(run, flow)
+    assert recorded.same, (recorded.differences, recorded.divergences)
+    live = await replayed(run, flow, tools="live")
+    assert live.same, (live.differences, live.divergences)
+    other = await replayed(replace(run, inputs={"what": "How?"}), flow)
+    assert [(one.kind, one.name) for one in other.divergences] == [("not_run", "inquire")]
 
 
 RATED = {

@@ -44,6 +44,16 @@ def measure(text: str) -> int:
     return len(text)
 
 
+async def inquire(what: str) -> Any:
+    """A tool that asks a person, and waits for a signal."""
+    said = await ask_async(what)
+    return {"said": said, "go": (await wait_signal_async("go")).payload}
+
+
+async def inquires(context: AgentContext) -> Any:
+    return await context.call_tool("inquire", what=context.inputs["what"])
+
+
 async def asks_around(context: AgentContext) -> Any:
     """Asks a person, waits for a signal, and runs a tool that somebody has to approve."""
     name = await ask_async("Who are you?", schema={"type": "string"})
