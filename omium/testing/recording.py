@@ -230,6 +230,10 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "usage": event.usage,
                     "served_by": event.served_by,
                 }
+            case CallFailed() as event if calls.get(event.call, {}).get("question") is not None:
+                # What a fork copied of a denial: who said it is in the words alone.
+                denied = {"decision": "deny", "reason": event.failure.message}
+                calls[event.call] |= {"failure": event.failure, **denied}
             case CallFailed() as event if event.call in calls:
                 calls[event.call]["failure"] = event.failure
             case CallDecided(decision="answer" | "approve") as event if event.call in calls:
