@@ -5,6 +5,8 @@ Pure: a state and a message in, an event out. ``Desk`` appends it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from omium.actors import messages as m
 from omium.definitions import value_problems, workflow_from_data
 from omium.errors import AnswerError, Conflict, InputError
@@ -86,7 +88,7 @@ def _about_handoff(
     if (decision == "answer") != (message.answer is not None):
         raise InputError("an answer goes with the decision 'answer', and only with it")
     if message.answer is not None:
-        schema = workflow_from_data(state.definition.inline).agent(handoff.to).input
+        schema = input_of(state, handoff)
         problems = value_problems(schema, message.answer.inline) if schema is not None else ()
         if problems:
             raise AnswerError(handoff.index, problems)
@@ -99,6 +101,11 @@ def _about_handoff(
         by=message.by or "somebody",
         reason=message.reason,
     )
+
+
+def input_of(state: ExecutionState, handoff: HandoffState) -> dict[str, Any] | None:
+    """The schema of what is handed over; None where its receiver takes anything."""
+    return workflow_from_data(state.definition.inline).agent(handoff.to).input
 
 
 def handoff_view(handoff: HandoffState) -> m.HandoffView:

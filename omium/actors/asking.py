@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import msgspec
 
 from omium.actors import messages as m
+from omium.actors.outside import StandIns
 from omium.definitions.problems import lines
 from omium.definitions.schema_check import schema_problems
 from omium.errors import AgentError, Asked, Declined, ProtocolError, ToolError
-from omium.execution.calls import CallDecision, Replay, ReplayFailure, Run, Waiting, digest_of
+from omium.execution.calls import Replay, ReplayFailure, Run, Waiting, digest_of
 from omium.execution.records import INLINE_BYTES_MAX, CallKey, Payload, Question
 from omium.frameworks.effect import tool_call
 from omium.frameworks.hook import CallSite
@@ -31,6 +32,7 @@ class Asking(Protocol):
 
     assignment: Assignment
     site: CallSite
+    stand_ins: StandIns | None
 
     async def begin_call(self, message: m.BeginCall) -> m.CallBegun: ...
 
@@ -42,6 +44,7 @@ class Asking(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Answered:
     call: int
+    key: CallKey
     response: Payload
 
 
@@ -58,6 +61,8 @@ async def ask(session: Asking, question: Question) -> Json:
     match question.kind:
         case "signal":
             return await _with_payload(session, value)
+        case "signals" if session.stand_ins is not None:
+            return session.stand_ins.signals(session.assignment.agent.name, answered.key)
         case "signals":
             return [await _with_payload(session, one) for one in value]
         case _:
@@ -95,36 +100,31 @@ async def _answer(
     site.check()
     place = site.here()
     ordinal, occurrence = site.counters.next("human", place.scope, name, digest)
+    key = CallKey(kind="human", scope=place.scope, name=name, digest=digest, occurrence=occurrence)
     begun = await session.begin_call(
         m.BeginCall(
             execution_id=assignment.execution_id,
             agent=assignment.agent.name,
             epoch=assignment.epoch,
             step=place.step,
-            key=CallKey(
-                kind="human", scope=place.scope, name=name, digest=digest, occurrence=occurrence
-            ),
+            key=key,
             ordinal=ordinal,
             request=request,
             question=question,
             inside=tool_call(),
         )
     )
-    return _outcome(begun.decision, begun.index, question)
-
-
-def _outcome(decision: CallDecision, index: int, question: Question) -> _Answered:
-    match decision:
+    match begun.decision:
         case Run():
-            raise Asked(index, question.text)
+            raise Asked(begun.index, question.text)
         case Waiting(call=call):
             raise Asked(call, question.text)
         case Replay(call=call, response=response):
-            return _Answered(call, response)
+            return _Answered(call, key, response)
         case ReplayFailure(failure=failure):
             raise Declined(question.text, failure.message)
         case _:
-            raise ProtocolError(f"no version decides {decision!r} about a question")
+            raise ProtocolError(f"no version decides {begun.decision!r} about a question")
 
 
 def _check(question: Question) -> None:

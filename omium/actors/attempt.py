@@ -14,8 +14,9 @@ from omium.actors import messages as m
 from omium.actors.host import given_to
 from omium.actors.hosting import Hosting, OpenHost
 from omium.actors.link import Link
+from omium.actors.outside import StandIns
 from omium.actors.payloads import Blobs, as_json, payload_of, value_of
-from omium.actors.tool_calls import Permit, Recorded, StandIns, ToolCalls
+from omium.actors.tool_calls import Permit, Recorded, ToolCalls
 from omium.errors import (
     Asked,
     AttemptFenced,
@@ -56,6 +57,7 @@ class AttemptSession:
         self.assignment = assignment
         self.site = site
         self.tenant = tenant
+        self.stand_ins = stand_ins
         self._link = link
         self._blobs = blobs
         self._hosting = hosting
@@ -63,7 +65,7 @@ class AttemptSession:
         self._sequence = 0
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self.tools = ToolCalls(self, self._loop, stand_ins)
+        self.tools = ToolCalls(self, self._loop)
         self.blocking = BlockingAttemptSession(self, self._loop)
 
     # ------------------------------------------------------------------ the journal

@@ -81,13 +81,17 @@ class Link:
             # The socket is let go of in the loop's next turn.
             await asyncio.sleep(0)
 
-    async def call(self, body: Any, *, deadline_s: float = 60.0, again: Any = None) -> Any:
+    async def call(
+        self, body: Any, *, deadline_s: float = 60.0, again: Any = None, patient: bool = False
+    ) -> Any:
         """Ask until answered; from the second time with ``again``, where that is given.
 
-        Raises ``Unavailable`` after ``deadline_s`` seconds without a peer or once the link is
-        closed, and the peer's own error when it refused."""
+        Raises ``Unavailable`` after ``deadline_s`` seconds without an answer or once the link is
+        closed, and the peer's own error when it refused. Who is ``patient`` gives each peer so
+        long anew: only who finds none in that time, or one that is silent, gets ``Unavailable``."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s) as limit:
                 while True:
                     await self._connected.wait()
                     if self.refused is not None:
@@ -97,6 +101,8 @@ class Link:
                     connection = self._connection
                     if connection is None:
                         continue
+                    if patient:
+                        limit.reschedule(loop.time() + deadline_s)
                     await connection.drained()
                     try:
                         return await connection.request(body)

@@ -7,7 +7,7 @@ coordinator; whether it is to be approved first is ``asking``'s business.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from omium.actors import asking
 from omium.actors import messages as m
+from omium.actors.outside import StandIn
 from omium.actors.payloads import as_json
 from omium.errors import (
     AgentError,
@@ -29,18 +30,7 @@ from omium.execution.events import CallCompleted, CallFailed, CallSuspended, Eve
 from omium.execution.records import CallKey, Failure, Usage
 from omium.frameworks.effect import effect
 from omium.frameworks.protocol import ToolRun
-from omium.types import AgentName, Json
-
-StandIn = Callable[[], Json]
-"""Gives the result of one tool call, or raises, in place of the tool."""
-
-
-class StandIns(Protocol):
-    """Who acts in place of tools, where they must not act themselves: in replays."""
-
-    def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
-        """Who acts in place of this call's tool; None lets the tool act."""
-        ...
+from omium.types import Json
 
 
 class Journaling(asking.Asking, Protocol):
@@ -70,15 +60,9 @@ class Recorded:
 class ToolCalls:
     """The tool calls of one session. Every method is for its event loop, but ``at_work``."""
 
-    def __init__(
-        self,
-        session: Journaling,
-        loop: asyncio.AbstractEventLoop,
-        stand_ins: StandIns | None = None,
-    ) -> None:
+    def __init__(self, session: Journaling, loop: asyncio.AbstractEventLoop) -> None:
         self._session = session
         self._loop = loop
-        self._stand_ins = stand_ins
         self._at_work: set[Future[None]] = set()
 
     async def call(self, name: str, arguments: Json, run: ToolRun, *, idempotent: bool) -> Json:
@@ -135,7 +119,7 @@ class ToolCalls:
         )
         match answer.decision:
             case Run(effect_key=effect_key):
-                stand_ins, agent = self._stand_ins, assignment.agent.name
+                stand_ins, agent = session.stand_ins, assignment.agent.name
                 stand_in = stand_ins.tool(agent, key) if stand_ins is not None else None
                 return Permit(answer.index, effect_key, arguments, stand_in)
             case Replay(response=response):

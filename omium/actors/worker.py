@@ -20,11 +20,11 @@ from omium.actors.attempt import AttemptSession
 from omium.actors.failures import failure_of
 from omium.actors.hosting import Hosting, HostStarter
 from omium.actors.link import Address, Link
+from omium.actors.outside import StandIns
 from omium.actors.payloads import Blobs, as_json, payload_of, value_of
 from omium.actors.receiving import to_vote, verdicts
 from omium.actors.requirements import Install
 from omium.actors.supervision import Binding, binding_of
-from omium.actors.tool_calls import StandIns
 from omium.actors.transport import Answer, Codec, Connection
 from omium.actors.voting import cut, vote_of
 from omium.definitions import (

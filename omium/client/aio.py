@@ -342,7 +342,8 @@ class AsyncHandle:
         """Wait for the end and return the output.
 
         Raises ``ExecutionFailed``, ``ExecutionPaused`` or ``ExecutionCancelled``, and
-        ``DeadlineExceeded`` after ``timeout_s`` seconds.
+        ``DeadlineExceeded`` after ``timeout_s`` seconds. The service may come and go meanwhile:
+        ``Unavailable`` is raised when it has been away for as long as requests are made again.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -353,6 +354,7 @@ class AsyncHandle:
                         f"{self._path}/result",
                         params={"wait": "true", "timeout_s": WAIT_S},
                         timeout_s=WAIT_S + 30,
+                        patient=True,
                     )
                     if found.status == "completed":
                         return found.output

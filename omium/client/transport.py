@@ -6,6 +6,7 @@ pauses and jitter: GETs always, and POSTs that carry an idempotency key, which a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -28,15 +29,37 @@ _T = TypeVar("_T")
 
 CONNECT_TIMEOUT_S = 5.0
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0
+HELD_S = 1.0
+"""Who has kept a request for so long was there. What refuses one, or drops it, is quicker."""
 
 
 class _Passing(Exception):
-    """A failure that may pass; ``pause_s`` is what the service asked for, if it did."""
+    """A failure that may pass; ``pause_s`` is what the service asked for, if it did, and ``held_s``
+    how long it had the request."""
 
-    def __init__(self, error: OmiumError, pause_s: float | None = None) -> None:
+    def __init__(
+        self, error: OmiumError, pause_s: float | None = None, *, held_s: float = 0.0
+    ) -> None:
         super().__init__(error)
         self.error = error
         self.pause_s = pause_s
+        self.held_s = held_s
+
+
+class _Away:
+    """Says when one who waits gives up: ``retry_s`` seconds after the service was last there."""
+
+    def __init__(self, retry_s: float) -> None:
+        self._retry_s = retry_s
+        self._since_s: float | None = None
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome is not None else None
+        passed_s = state.seconds_since_start or 0.0
+        was_there = isinstance(error, _Passing) and error.held_s >= HELD_S
+        if self._since_s is None or was_there:
+            self._since_s = passed_s
+        return passed_s - self._since_s >= self._retry_s
 
 
 class Transport:
@@ -76,16 +99,21 @@ class Transport:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        patient: bool = False,
     ) -> _T:
         """The answer, decoded as ``kind``. Raises the error that the service tells of, or
-        ``Unavailable`` when it stays away."""
+        ``Unavailable`` when it stays away. For one who is ``patient`` that is counted from when it
+        was last there, and not from when it was first asked."""
         sent = dict(headers or {})
         if content is None and body is not None:
             content = msgspec.json.encode(body)
             sent["content-type"] = "application/json"
         kept = {name: value for name, value in (params or {}).items() if value is not None}
 
+        loop = asyncio.get_running_loop()
+
         async def once() -> httpx.Response:
+            asked_s = loop.time()
             try:
                 answer = await self._http.request(
                     method,
@@ -96,15 +124,17 @@ class Transport:
                     timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
                 )
             except httpx.TransportError as error:
-                raise _Passing(self._away(error)) from error
+                silent = isinstance(error, httpx.TimeoutException)
+                held_s = 0.0 if silent else loop.time() - asked_s
+                raise _Passing(self._away(error), held_s=held_s) from error
             if answer.is_success:
                 return answer
             raised = error_of(answer.status_code, answer.content)
             if is_passing(answer.status_code, answer.content):
-                raise _Passing(raised, _retry_after(answer))
+                raise _Passing(raised, _retry_after(answer), held_s=loop.time() - asked_s)
             raise raised
 
-        answer = await self.retried(once)
+        answer = await self.retried(once, patient=patient)
         if answer.status_code == 204:
             return msgspec.convert(None, kind)
         try:
@@ -112,12 +142,12 @@ class Transport:
         except msgspec.DecodeError as error:
             raise Unavailable(f"{self.address} answered what is none of Omium's: {error}") from None
 
-    async def retried(self, once: Any) -> Any:
+    async def retried(self, once: Any, *, patient: bool = False) -> Any:
         """What ``once`` gives, tried again while its failure may pass."""
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_Passing),
-                stop=stop_after_delay(self._retry_s),
+                stop=_Away(self._retry_s) if patient else stop_after_delay(self._retry_s),
                 wait=_pause,
                 reraise=True,
             ):

@@ -40,8 +40,9 @@ class Link:
 
     @property
     def giver(self) -> str:
-        """Who hands over, in a handoff that is no chain."""
-        return self.pairs[0][0] if self.pairs else ""
+        """Who hands over, in a handoff that is no chain; also in one that leads to nobody."""
+        giver = self.data.get("from")
+        return giver if isinstance(giver, str) else ""
 
     @property
     def is_loop(self) -> bool:

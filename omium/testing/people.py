@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from omium.actors.answers import input_of
 from omium.actors.client import Client
 from omium.errors import Conflict
 from omium.execution.events import CallIntended
@@ -28,8 +29,8 @@ class Asked:
     ``kind`` is ``question``, ``approval`` (of running ``tool`` with ``arguments``), ``signal``
     (it waits for the one of that ``name``) or ``handoff`` (``agent`` rejected the one of that
     ``name``, with the ``value`` in it). ``text`` is what a person reads; ``schema`` is what an
-    answer to a question must satisfy, None for anything. A handoff has no ``key``, since it is no
-    call.
+    answer to a question, or what is handed over instead, must satisfy, None for anything. A handoff
+    has no ``key``, since it is no call.
     """
 
     agent: AgentName
@@ -101,6 +102,7 @@ async def _decided(client: Client, execution_id: ExecutionId, people: People) ->
             agent=handoff.to,
             kind="handoff",
             text=state.pause.detail if state.pause is not None else "",
+            schema=input_of(state, handoff),
             name=handoff.name,
             value=await client.value(handed) if handed is not None else None,
         )

@@ -28,7 +28,8 @@ from omium.execution.events import (
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
 from omium.execution.people import waiting_for
 from omium.execution.records import CallKey, Failure, HandoffChoice, Payload, Question, Usage
-from omium.execution.state import CallState, ExecutionState
+from omium.execution.state import CallState
+from omium.frameworks.people import Signal
 from omium.types import AgentName, ExecutionId, Json, Status
 
 ValueOf = Callable[[Payload], Awaitable[Json]]
@@ -43,8 +44,9 @@ class Call:
     arguments of the tool. A call without ``response`` and without ``failure`` has no outcome on
     record. ``index`` is that of its intent in the journal.
 
-    A person's call has its ``question``, and ``decision`` is what was said ``by`` whom. What came
-    with a signal is its ``response``.
+    A person's call has its ``question``, and ``decision`` is what was said ``by`` whom. Of one that
+    waited for a signal, or took those that had come, these are the ``signals``, and what came with
+    them is its ``response``. ``inside`` says whether a tool asked it.
     """
 
     index: int
@@ -62,6 +64,8 @@ class Call:
     decision: str = ""
     reason: str = ""
     by: str = ""
+    signals: tuple[Signal, ...] = ()
+    inside: bool = False
 
     @property
     def kind(self) -> str:
@@ -207,12 +211,17 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "ordinal": event.ordinal,
                     "request": await value(event.request),
                     "question": event.question,
+                    "inside": bool(event.inside),
                 }
-                if event.question is not None:
-                    calls[entry.index] |= await _come(state, entry.index, value)
-            case Signalled() as event if waits is not None and waits.index in calls:
-                response = await value(event.payload)
-                calls[waits.index] |= {"answered": True, "response": response, "by": event.by}
+                found = state.call_at(entry.index)
+                # Signals that had come before are its outcome.
+                if event.question is not None and found is not None and found[1].response:
+                    calls[entry.index] |= await _given(found[1].response, value)
+            case Signalled() if waits is not None and waits.response and waits.index in calls:
+                calls[waits.index] |= await _given(waits.response, value)
+            case CallCompleted() as event if _is_given(calls.get(event.call)):
+                # The outcome of a call that a fork copied.
+                calls[event.call] |= await _given(event.response, value)
             case CallCompleted() as event if event.call in calls:
                 calls[event.call] |= {
                     "answered": True,
@@ -221,6 +230,10 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "usage": event.usage,
                     "served_by": event.served_by,
                 }
+            case CallFailed() as event if calls.get(event.call, {}).get("question") is not None:
+                # What a fork copied of a denial: who said it is in the words alone.
+                denied = {"decision": "deny", "reason": event.failure.message}
+                calls[event.call] |= {"failure": event.failure, **denied}
             case CallFailed() as event if event.call in calls:
                 calls[event.call]["failure"] = event.failure
             case CallDecided(decision="answer" | "approve") as event if event.call in calls:
@@ -270,15 +283,22 @@ def _said(event: CallDecided) -> dict[str, Any]:
     return {"decision": event.decision, "reason": event.reason, "by": event.by}
 
 
-async def _come(state: ExecutionState, index: int, value: ValueOf) -> dict[str, Any]:
-    """The outcome of a wait for signals that had come before it."""
-    found = state.call_at(index)
-    if found is None or found[1].status != "completed" or found[1].response is None:
-        return {}
-    shown: Any = found[1].response.inline
+def _is_given(call: dict[str, Any] | None) -> bool:
+    """Whether it is signals that a call asks for."""
+    question = call["question"] if call is not None else None
+    return question is not None and question.kind in ("signal", "signals")
+
+
+async def _given(response: Payload, value: ValueOf) -> dict[str, Any]:
+    """The outcome of a call that asked for signals: of one, or of all that had come."""
+    shown: Any = response.inline
     several = isinstance(shown, list)
-    came = [
-        await value(msgspec.convert(one["payload"], Payload))
-        for one in (shown if several else [shown])
-    ]
-    return {"answered": True, "response": came if several else came[0]}
+    signals = tuple(
+        [
+            Signal(**{**one, "payload": await value(msgspec.convert(one["payload"], Payload))})
+            for one in (shown if several else [shown])
+        ]
+    )
+    came = [signal.payload for signal in signals]
+    outcome: dict[str, Any] = {"answered": True, "signals": signals}
+    return outcome | ({"response": came} if several else {"response": came[0], "by": signals[0].by})

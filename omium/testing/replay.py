@@ -11,13 +11,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from omium.actors.tool_calls import StandIn
+import msgspec
+
+from omium.actors.outside import StandIn
+from omium.definitions import value_problems
 from omium.errors import AgentError, ModelUnreachable
 from omium.execution.records import CallKey
+from omium.frameworks.people import Signal
 from omium.llm.router import Router
 from omium.runtime.located import Located
 from omium.testing.comparison import Difference, compare, json_differences
@@ -43,10 +47,11 @@ class Divergence:
     ``asked_anew``: a model was asked what it had not been asked. ``not_asked``: it was to be,
     but the replay is offline. ``not_run``: a tool was called in a way that is on no record, and
     did not act. ``not_answered``: people are asked what they had not been asked, or had not
-    answered, or not decided about a handoff, and the replay waits for them in the end.
-    ``not_made``: a recorded call that the replay did not make, or a decision about a handoff that
-    was not rejected again. ``detail`` says what of the request differs from the recorded call in
-    that place, where there is one.
+    answered, or not decided about a handoff, or what they had said does not fit any more, and the
+    replay waits for them in the end. ``not_made``: a recorded call that the replay did not make, or
+    a decision about a handoff that was not rejected again. ``detail`` says what of the request, or
+    of the question, differs from the recorded call in that place, where there is one, and why an
+    answer does not fit.
     """
 
     kind: DivergenceKind
@@ -86,7 +91,8 @@ async def replay(
     ``model`` is what holds for all agents, where it is not empty. A request that is on record is
     answered from there, any other by ``router``, or with ``offline`` by nobody: that call fails.
     People say what they had said to the same question, and decide what they had decided about the
-    same handoff; to anything else nobody says anything.
+    same handoff; to anything else nobody says anything, nor what does not fit any more. Signals
+    are given to whoever took them, in the same call; in one that is not on record none have come.
     With ``tools="live"`` every tool acts. Raises ``InputError`` where the inputs do not fit the
     workflow any more, and ``DeadlineExceeded``.
     """
@@ -102,6 +108,7 @@ async def replay(
             people=record.people,
             timeout_s=timeout_s,
         )
+    replayed = record.with_signals(replayed)
     return Replay(
         recorded=recorded,
         replayed=replayed,
@@ -111,9 +118,9 @@ async def replay(
 
 
 class Record:
-    """The answers of a recording, each given once.
+    """The answers and signals of a recording, each given once.
 
-    Implements ``actors.tool_calls.StandIns`` and ``serve.flight.Understudy``. The very same call is
+    Implements ``actors.outside.StandIns`` and ``serve.flight.Understudy``. The very same call is
     preferred; where code has changed the steps, a call of the same agent with the same request
     will do, and for a model one of any agent.
     """
@@ -123,15 +130,17 @@ class Record:
             call
             for call in recording.calls
             if call.answered or call.failure is not None or call.decision
-            # Who took what had come waited for nobody, and waits for nobody now.
-            if call.question is None or call.question.kind != "signals"
         ]
+        # Of those in one place the first, and one that has an outcome before one that has none.
+        known = (*reversed(recording.calls), *reversed(self._calls))
+        self._recorded = {_place(call): call for call in known}
         self._tools = tools
         self._offline = offline
         self._used: set[int] = set()
         self._missed: list[tuple[AgentName, CallKey]] = []
         self._decided = list(recording.decided)
-        self._undecided: list[Asked] = []
+        self._undecided: list[tuple[Asked, str]] = []
+        self._signals: dict[tuple[AgentName, CallKey], tuple[Signal, ...]] = {}
 
     def tool(self, agent: AgentName, key: CallKey) -> StandIn | None:
         call = self._take(agent, key)
@@ -140,6 +149,24 @@ class Record:
         if call is None:
             self._missed.append((agent, key))
         return lambda: _result(call)
+
+    def signals(self, agent: AgentName, key: CallKey) -> list[Json]:
+        # An attempt that goes over the same code again makes the same call.
+        if (agent, key) not in self._signals:
+            call = self._take(agent, key)
+            self._signals[agent, key] = call.signals if call is not None else ()
+        return [asdict(signal) for signal in self._signals[agent, key]]
+
+    def with_signals(self, replayed: Recording) -> Recording:
+        """The recording of a replay with the signals that were given from here, of which its
+        journal knows nothing."""
+        return replace(replayed, calls=tuple(map(self._with_signals, replayed.calls)))
+
+    def _with_signals(self, call: Call) -> Call:
+        given = self._signals.get((call.agent, call.key))
+        if given is None:
+            return call
+        return replace(call, signals=given, response=[signal.payload for signal in given])
 
     def completion(self, agent: AgentName, key: CallKey) -> tuple[dict[str, Any], str] | None:
         call = self._take(agent, key)
@@ -155,7 +182,7 @@ class Record:
         if asked.key is None:
             return self._about_handoff(asked)
         call = self._take(asked.agent, asked.key)
-        if call is None:
+        if call is None or (call.answered and _misfit(asked.schema, call.response)):
             self._missed.append((asked.agent, asked.key))
             return None
         match call.decision:
@@ -169,9 +196,13 @@ class Record:
     def _about_handoff(self, asked: Asked) -> Said | None:
         found = next((one for one in self._decided if one.handoff == asked.name), None)
         if found is None:
-            self._undecided.append(asked)
+            self._undecided.append((asked, asked.text))
             return None
         self._decided.remove(found)
+        misfit = _misfit(asked.schema, found.answer) if found.decision == "answer" else ""
+        if misfit:
+            self._undecided.append((asked, misfit))
+            return None
         return Said(decision=found.decision, answer=found.answer, reason=found.reason, by=found.by)
 
     def _take(self, agent: AgentName, key: CallKey) -> Call | None:
@@ -208,37 +239,72 @@ class Record:
                 name=key.name,
                 detail=self._detail(call) if call is not None else "",
             )
-        for asked in self._undecided:
+        for asked, why in self._undecided:
             yield Divergence(
                 kind="not_answered",
                 agent=asked.agent,
                 step="",
                 name=asked.name,
-                detail=asked.text,
+                detail=why,
             )
         for one in self._decided:
             yield Divergence(kind="not_made", agent=one.agent, step="", name=one.handoff)
         # A call that was made in another way is told already.
         told = {_place(call) for _, _, call in missed if call is not None}
         for call in self._calls:
-            counts = call.answered or call.kind != "llm"
+            # Who takes signals where none have come learns nothing.
+            polled = call.question is not None and call.question.kind == "signals"
+            counts = bool(call.signals) if polled else call.answered or call.kind != "llm"
+            # A tool that does not act asks nobody.
+            counts = counts and not (call.inside and self._tools == "recorded")
             if counts and call.index not in self._used and _place(call) not in told:
                 yield Divergence(kind="not_made", agent=call.agent, step=call.step, name=call.name)
 
     def _detail(self, call: Call) -> str:
-        """How the request differs from the recorded one in its place."""
-        there = next((known for known in self._calls if _place(known) == _place(call)), None)
+        """How the call differs from the recorded one in its place, and why what was answered
+        there is not said here."""
+        there = self._recorded.get(_place(call))
         if there is None:
-            return "no call was recorded here"
+            return _with_question(call, "no call was recorded here")
         found = list(json_differences("request", there.request, call.request))
+        # An approval is about its request, which its words repeat.
+        if call.question is not None and call.question.kind != "approval":
+            before, after = msgspec.to_builtins((there.question, call.question))
+            found += json_differences("question", before, after)
         more = len(found) - DETAILS_MAX
         told = [_told(difference) for difference in found[:DETAILS_MAX]]
-        return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+        if more > 0:
+            told.append(f"and {more} more")
+        if call.question is not None and not (there.answered or there.decision):
+            told.append("nobody had answered")
+        elif call.question is not None and there.answered:
+            told.append(_misfit(call.question.schema, there.response))
+        return _with_question(call, "; ".join(filter(None, told)))
 
 
 def _place(call: Call) -> tuple[AgentName, str, str, str, int]:
     """Where a call stands, whatever it asks."""
     return call.agent, call.kind, call.step, call.key.scope, call.ordinal
+
+
+def _with_question(call: Call, detail: str) -> str:
+    """The detail behind the words in which a person is asked."""
+    asked = [_shortened(call.question.text)] if call.question is not None else []
+    return ": ".join(filter(None, [*asked, detail]))
+
+
+def _misfit(schema: dict[str, Any] | None, answer: Json) -> str:
+    """Why a recorded answer does not satisfy a schema; empty where it does."""
+    problems = value_problems(schema, answer) if schema is not None else ()
+    if not problems:
+        return ""
+    said = _shortened(answer)
+    return f"the recorded answer {said} does not fit: {'; '.join(problems[:DETAILS_MAX])}"
+
+
+def _shortened(value: Json) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
 
 
 def _told(difference: Difference) -> str:

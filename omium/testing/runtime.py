@@ -23,8 +23,8 @@ from omium.actors.host import live
 from omium.actors.hosting import HostStarter
 from omium.actors.link import Address
 from omium.actors.ordering import Order
+from omium.actors.outside import StandIns
 from omium.actors.shipper import ShippingSettings
-from omium.actors.tool_calls import StandIns
 from omium.actors.worker import Worker
 from omium.actors.workforce import SupervisorSettings
 from omium.clock import Clock, SystemClock

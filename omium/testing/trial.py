@@ -21,7 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from omium.actors.client import Client
-from omium.actors.tool_calls import StandIns
+from omium.actors.outside import StandIns
 from omium.actors.workforce import SupervisorSettings
 from omium.definitions import Workflow
 from omium.errors import Conflict, ExecutionError

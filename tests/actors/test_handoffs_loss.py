@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,10 @@ from omium.execution.events import (
     type_of,
 )
 from omium.testing.runtime import QUICK
+from tests.actors.dying import dying_stage
 from tests.actors.gates import gate
 from tests.actors.stage import Stage, stage
 from tests.actors.test_handoffs import BAD, GOOD, checked
-from tests.actors.test_loss import Died, expect_death
 
 EVENTS = ["agent.completed", "handoff.offered", "handoff.rejected", "handoff.accepted"]
 
@@ -44,19 +43,9 @@ def accepted_once(journal: list[Entry]) -> None:
 async def test_a_coordinator_that_dies_around_a_handoff_makes_it_once(
     tmp_path: Path, event: str, committed: bool
 ) -> None:
-    died = asyncio.Event()
-
-    def observer(append: Append, after: bool) -> None:
-        if after == committed and not died.is_set() and event in map(type_of, append.events):
-            died.set()
-            raise Died
-
-    async with stage(tmp_path, observer=observer) as s:
-        asyncio.get_running_loop().set_exception_handler(expect_death)
+    async with dying_stage(tmp_path, event, committed=committed) as (s, back):
         execution_id = await s.submit(checked(retries=1), {"values": [BAD, GOOD]})
-        await died.wait()
-        await s.runtime.stop_coordinator()
-        await s.runtime.start_coordinator()
+        await back()
         result: Any = await s.result(execution_id)
         assert result["from"] == {"giver": GOOD}
         accepted_once(await s.journal(execution_id))

@@ -18,7 +18,6 @@ from omium.clock import ManualClock
 from omium.errors import AttemptFenced, ExecutionFailed
 from omium.execution.events import (
     AgentCompleted,
-    Append,
     AttemptEnded,
     FailureRecorded,
     StepCompleted,
@@ -30,6 +29,7 @@ from omium.frameworks.protocol import Assignment, ModelEndpoint
 from omium.testing.runtime import QUICK
 from omium.testing.scripted import Answer, Rule, When
 from omium.types import Json
+from tests.actors.dying import dying_stage
 from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
 from tests.actors.stage import Stage, agent, stage, workflow
@@ -42,15 +42,6 @@ BLOCKING = {"entrypoint": "script_blocking"}
 
 def ends(entries: list[Any]) -> list[str]:
     return [e.event.end for e in entries if isinstance(e.event, AttemptEnded)]
-
-
-class Died(Exception):
-    """Stands for the death of a coordinator in the middle of a commit."""
-
-
-def expect_death(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    if not isinstance(context.get("exception"), Died):
-        loop.default_exception_handler(context)
 
 
 def session_of(s: Stage, worker: HandMadeWorker, lease: m.Lease) -> AttemptSession:
@@ -395,15 +386,7 @@ async def test_a_call_goes_through_when_the_coordinator_comes_back(tmp_path: Pat
 async def test_a_coordinator_that_dies_around_a_commit_loses_nothing(
     tmp_path: Path, event: str, committed: bool
 ) -> None:
-    died = asyncio.Event()
-
-    def observer(append: Append, after: bool) -> None:
-        if after == committed and not died.is_set() and event in map(type_of, append.events):
-            died.set()
-            raise Died
-
-    async with stage(tmp_path, observer=observer) as s:
-        asyncio.get_running_loop().set_exception_handler(expect_death)
+    async with dying_stage(tmp_path, event, committed=committed) as (s, back):
         with gate() as till:
             till.open()
             execution_id = await s.do(
@@ -412,9 +395,7 @@ async def test_a_coordinator_that_dies_around_a_commit_loses_nothing(
                 {"tool": "put", "with": {"till": till.name, "amount": 5}},
                 {"checkpoint": ""},
             )
-            await died.wait()
-            await s.runtime.stop_coordinator()
-            await s.runtime.start_coordinator()
+            await back()
             assert await s.result(execution_id) == {"heard": ["echo: one", 5]}
             types = await s.types(execution_id)
         assert s.provider.received == 1

@@ -6,15 +6,17 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from omium.actors import messages as m
 from omium.actors import transport
+from omium.actors.client import Client, reading
 from omium.actors.link import Link
 from omium.actors.transport import Answer, Codec, Connection, error_reply, serve
-from omium.errors import NotFound, OmiumError, ProtocolError, Unavailable
+from omium.clock import ManualClock
+from omium.errors import DeadlineExceeded, NotFound, OmiumError, ProtocolError, Unavailable
 from omium.execution.machine import Refusal
 from omium.execution.records import Payload
 from omium.types import ExecutionId
@@ -283,6 +285,66 @@ async def test_a_peer_that_does_not_answer_is_given_up_at_the_deadline() -> None
     async with peer(silent) as p, link(p) as client:
         with pytest.raises(Unavailable, match=r"within 0.1 s"):
             await client.call(ASK, deadline_s=0.1)
+
+
+class Flighty:
+    """Hangs up ``times`` times, each time ``after_s`` seconds after it was asked; then answers."""
+
+    def __init__(self, times: int, after_s: float) -> None:
+        self.left = times
+        self._after_s = after_s
+
+    def __call__(self, connection: Connection, message: Any, answer: Answer) -> None:
+        if self.left:
+            self.left -= 1
+            asyncio.get_running_loop().call_later(self._after_s, connection.close)
+        else:
+            answer(m.Entries(entries=(), stopped=True))
+
+
+async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask() -> None:
+    async with peer(Flighty(times=3, after_s=0.4)) as p, link(p) as client:
+        with pytest.raises(Unavailable, match=r"within 1 s"):
+            await client.call(ASK, deadline_s=1)
+        p.handler = again = Flighty(times=3, after_s=0.4)
+        answer = await client.call(ASK, deadline_s=1, patient=True)
+        assert (answer.stopped, again.left) == (True, 0)
+        # Neither nobody nor one that is silent is waited for any longer.
+        p.handler = silent
+        with pytest.raises(Unavailable, match=r"within 0.3 s"):
+            await client.call(ASK, deadline_s=0.3, patient=True)
+        p.stop()
+        with pytest.raises(Unavailable, match=r"within 0.3 s"):
+            await client.call(ASK, deadline_s=0.3, patient=True)
+
+
+async def test_a_result_is_waited_for_while_coordinators_come_and_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_DEADLINE_S", 1.0)
+    flighty = Flighty(times=3, after_s=0.4)
+
+    def handler(connection: Connection, message: Any, answer: Answer) -> None:
+        if isinstance(message, m.ReadJournal):
+            flighty(connection, message, answer)
+        else:
+            answer(error_reply(NotFound("execution", "ex_1", "it had ended")))
+
+    async with peer(handler) as p:
+        client = Client((HOST, p.port), SECRET, blobs=cast("Any", None), clock=ManualClock())
+        client.open()
+        try:
+            with pytest.raises(DeadlineExceeded):
+                await client.result(ExecutionId("ex_1"), timeout_s=0.2)
+            with pytest.raises(NotFound, match="it had ended"):
+                await client.result(ExecutionId("ex_1"))
+            assert flighty.left == 0
+            flighty.left = 3
+            assert [entry async for entry in client.events(ExecutionId("ex_1"))] == []
+            flighty.left = 3
+            assert [news async for news in client.follow(ExecutionId("ex_1"))] == []
+        finally:
+            await client.close()
 
 
 async def test_closing_a_link_ends_the_waiting_at_once() -> None:

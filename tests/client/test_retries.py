@@ -95,6 +95,36 @@ async def test_one_that_stays_away_is_given_up() -> None:
     assert len(service.asked) > 1
 
 
+async def test_a_result_is_waited_for_while_the_service_comes_and_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.client.transport.HELD_S", 0.3)
+    held_s = 0.4
+    breaks = 3
+
+    async def service(request: httpx.Request) -> httpx.Response:
+        nonlocal breaks
+        await asyncio.sleep(held_s)
+        breaks -= 1
+        if breaks >= 0:
+            raise httpx.ReadError("cut", request=request)
+        return httpx.Response(200, json={**PENDING, "status": "completed", "output": 7})
+
+    transport = httpx.MockTransport(service)
+    async with AsyncClient("http://service", "omk_x", retry_s=0.3, transport=transport) as client:
+        run = client.execution("ex_1")
+        assert await run.result() == 7
+        # Other requests are given up after that time, however it is spent.
+        breaks = 3
+        with pytest.raises(Unavailable, match="cut"):
+            await run.status()
+        assert breaks == 2
+        # What drops each request at once is no service.
+        held_s, breaks = 0.0, 1_000
+        with pytest.raises(Unavailable, match="cut"):
+            await run.result()
+
+
 async def test_a_service_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     async with served(tmp_path) as s:
         port = free_ports(1)[0]

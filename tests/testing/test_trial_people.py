@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from omium.errors import AnswerError, ExecutionPaused
+from omium.errors import AnswerError, ExecutionFailed, ExecutionPaused
+from omium.execution.events import CallDecided
 from omium.runtime.located import located
-from omium.testing import Asked, Recording, Said, ScriptedProvider, atry_workflow
+from omium.testing import Asked, InProcessRuntime, Recording, Said, ScriptedProvider, atry_workflow
 from omium.testing.people import People
+from omium.testing.recording import recording_of
 from omium.testing.replay import Replay, replay
 from omium.testing.trial import ScriptedRouter
+from tests.testing import trial_agents
 from tests.testing.test_trial import workflow
 
 ASKS = workflow(
@@ -45,10 +50,10 @@ def says(*, approval: Said, name: Any = "Ada") -> People:
     return say
 
 
-async def replayed(recorded: Recording, flow: Any = ASKS) -> Replay:
+async def replayed(recorded: Recording, flow: Any = ASKS, **options: Any) -> Replay:
     async with ScriptedProvider() as provider:
         router = partial(ScriptedRouter, provider.base_url)
-        return await replay(recorded, located(flow), model="", router=router)
+        return await replay(recorded, located(flow), model="", router=router, **options)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,9 @@ async def test_without_anybody_it_stays_paused() -> None:
     assert (question.answered, question.decision) == (False, "")
     # Nobody had answered, and nobody answers now.
     done = await replayed(run)
-    assert [(one.kind, one.agent) for one in done.divergences] == [("not_answered", "asks_around")]
+    assert [(one.kind, one.agent, one.detail) for one in done.divergences] == [
+        ("not_answered", "asks_around", '"Who are you?": nobody had answered')
+    ]
 
 
 async def test_an_answer_that_does_not_fit_is_an_error_of_the_test() -> None:
@@ -106,6 +113,71 @@ async def test_what_nobody_had_been_asked_is_told() -> None:
     ]
 
 
+async def test_a_question_that_has_changed_is_told_with_the_answer_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schema: dict[str, Any] = {"type": "integer", "maximum": 9}
+    monkeypatch.setattr(trial_agents, "AGE", schema)
+    flow = workflow("asks_an_age")
+    run = await atry_workflow(flow, people=lambda asked: Said(answer=7))
+    assert run.result == 7
+    monkeypatch.setattr(trial_agents, "AGE", {**schema, "maximum": 6})
+    done = await replayed(run, flow)
+    assert done.replayed.status == "paused"
+    (told,) = done.divergences
+    assert (told.kind, told.agent, told.name) == ("not_answered", "asks_an_age", "question")
+    assert told.detail == (
+        '"How old are you?": question.schema.maximum: 9 → 6; the recorded answer 7 does not fit: '
+        "found 7, expected a number of at most 6"
+    )
+    # Another question is asked of nobody, though what was said would fit.
+    monkeypatch.setattr(trial_agents, "AGE", {**schema, "maximum": 99})
+    done = await replayed(run, flow)
+    assert [one.detail for one in done.divergences] == [
+        '"How old are you?": question.schema.maximum: 9 → 99'
+    ]
+
+
+async def test_what_a_tool_asks_is_asked_where_it_acts() -> None:
+    tool = {"name": "inquire", "function": "tests.testing.trial_agents:inquire"}
+    flow = workflow("inquires", tools=[tool])
+    flow["agents"][0]["tools"] = ["inquire"]
+    run = await atry_workflow(flow, {"what": "Why?"}, people=lambda asked: Said(answer=asked.kind))
+    assert run.result == {"said": "question", "go": "signal"}
+    assert [call.inside for call in run.questions()] == [True, True]
+    recorded = await replayed(run, flow)
+    assert recorded.same, (recorded.differences, recorded.divergences)
+    live = await replayed(run, flow, tools="live")
+    assert live.same, (live.differences, live.divergences)
+    other = await replayed(replace(run, inputs={"what": "How?"}), flow)
+    assert [(one.kind, one.name) for one in other.divergences] == [("not_run", "inquire")]
+
+
+async def test_what_was_denied_before_a_fork_is_denied_again(tmp_path: Path) -> None:
+    asking = workflow("asks_an_age")
+    async with InProcessRuntime(tmp_path) as runtime:
+        client = runtime.client
+        execution = await client.submit(located(asking).workflow, {})
+        with pytest.raises(ExecutionPaused):
+            await client.result(execution, timeout_s=30)
+        await client.resume(execution, decision="deny", reason="none of yours", by="bob")
+        with pytest.raises(ExecutionFailed, match="not answered by bob: none of yours"):
+            await client.result(execution, timeout_s=30)
+        entries = [entry async for entry in client.events(execution)]
+        denied = max(one.index for one in entries if isinstance(one.event, CallDecided))
+        fork = await client.fork(execution, denied)
+        with pytest.raises(ExecutionFailed, match="not answered by bob: none of yours"):
+            await client.result(fork, timeout_s=30)
+        entries = [entry async for entry in client.events(fork)]
+        run = await recording_of(entries, client.value)
+    (question,) = run.questions()
+    assert (question.answered, question.decision) == (False, "deny")
+    done = await replayed(run, asking)
+    assert done.replayed.status == "failed"
+    assert "none of yours" in str(done.replayed.failure)
+    assert done.divergences == ()
+
+
 RATED = {
     "type": "object",
     "properties": {"rate": {"type": "number", "maximum": 10}},
@@ -122,6 +194,7 @@ def decides(*said: Said | None) -> People:
     def say(asked: Asked) -> Said | None:
         assert (asked.kind, asked.agent, asked.key) == ("handoff", "takes", None)
         assert asked.name.startswith("gives#")
+        assert asked.schema == RATED
         assert "'takes' rejects what 'gives' hands to it" in asked.text
         assert asked.value in ({"rate": 50}, {"rate": 60})
         return left.pop(0)
@@ -150,6 +223,25 @@ async def test_what_was_decided_about_a_handoff_is_decided_again(
     done = await replayed(run, HANDS_OVER)
     assert done.replayed.decided == run.decided
     assert done.same, (done.differences, done.divergences)
+
+
+@pytest.mark.parametrize("maximum", [7, 6])
+async def test_what_was_handed_over_instead_has_to_fit_what_is_taken_now(maximum: int) -> None:
+    people = decides(Said(answer={"rate": 7}, by="bob"))
+    run = await atry_workflow(HANDS_OVER, {"rates": [50]}, people=people)
+    flow = deepcopy(HANDS_OVER)
+    flow["agents"][1]["input"]["properties"]["rate"]["maximum"] = maximum
+    done = await replayed(run, flow)
+    if maximum == 7:
+        assert done.same, (done.differences, done.divergences)
+        return
+    assert done.replayed.status == "paused"
+    (told,) = done.divergences
+    assert (told.kind, told.agent, told.name) == ("not_answered", "takes", "gives#1>takes")
+    assert told.detail == (
+        'the recorded answer {"rate": 7} does not fit: '
+        "rate: found 7, expected a number of at most 6"
+    )
 
 
 async def test_a_handoff_that_fails_by_decision_fails_again() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from openai import AsyncOpenAI
 
 from omium.errors import ToolError
-from omium.frameworks.people import ask_async, wait_signal_async
+from omium.frameworks.people import ask_async, signals_async, wait_signal_async
 from omium.frameworks.plain import AgentContext, BlockingContext
 
 
@@ -43,6 +44,16 @@ def measure(text: str) -> int:
     return len(text)
 
 
+async def inquire(what: str) -> Any:
+    """A tool that asks a person, and waits for a signal."""
+    said = await ask_async(what)
+    return {"said": said, "go": (await wait_signal_async("go")).payload}
+
+
+async def inquires(context: AgentContext) -> Any:
+    return await context.call_tool("inquire", what=context.inputs["what"])
+
+
 async def asks_around(context: AgentContext) -> Any:
     """Asks a person, waits for a signal, and runs a tool that somebody has to approve."""
     name = await ask_async("Who are you?", schema={"type": "string"})
@@ -54,6 +65,14 @@ async def asks_around(context: AgentContext) -> Any:
     return {"name": name, "go": went.payload, "length": length}
 
 
+AGE: dict[str, Any] = {}
+"""The schema of an answer, which a test sets."""
+
+
+async def asks_an_age(_: AgentContext) -> Any:
+    return await ask_async("How old are you?", schema=AGE)
+
+
 async def gives(context: AgentContext) -> Any:
     """Hands over the one of ``inputs.rates`` that is for this round, or the last of them."""
     rates: Any = context.inputs["rates"]
@@ -62,3 +81,22 @@ async def gives(context: AgentContext) -> Any:
 
 async def takes(context: AgentContext) -> Any:
     return context.outputs["gives"]
+
+
+LAST = "tea"
+"""The signals that ``polls`` takes last, by name; a test changes it."""
+
+
+async def polls(context: AgentContext) -> Any:
+    """Takes signals, waits for one, and takes those that have come, time and again."""
+    taken: Any = context.state
+    if taken is None:
+        taken = [[asdict(one) for one in await signals_async()]]
+        for _ in range(2):
+            await ask_async("Go on?")
+            taken.append([asdict(one) for one in await signals_async()])
+        await context.checkpoint(taken, name="first")
+    await ask_async("Go on?")
+    taken.append([asdict(one) for one in await signals_async(LAST)])
+    taken.append(asdict(await wait_signal_async("go")))
+    return taken

@@ -23,8 +23,8 @@ from omium.execution.records import Payload
 from omium.storage.journal import ExecutionRow
 from omium.types import ExecutionId, Json, Status
 
-READ_DEADLINE_S = 90.0
-"""A read waits for 30 s at most, and a coordinator may be restarted meanwhile."""
+WAIT_DEADLINE_S = 90.0
+"""For one coordinator, which answers after 30 s at most, and to find one: it may be restarted."""
 
 PAGE_ENTRIES_MAX = 100
 
@@ -116,7 +116,8 @@ class Reading(Bound):
                     through_pauses=True,
                     live_after=live_after,
                 ),
-                deadline_s=READ_DEADLINE_S,
+                deadline_s=WAIT_DEADLINE_S,
+                patient=True,
             )
             if page.dropped:
                 yield Lagged(dropped=page.dropped)
@@ -140,7 +141,8 @@ class Reading(Bound):
         while True:
             page = await self._link.call(
                 m.ReadJournal(execution_id=execution_id, after=after, tenant=self._tenant),
-                deadline_s=READ_DEADLINE_S,
+                deadline_s=WAIT_DEADLINE_S,
+                patient=True,
             )
             for entry in page.entries:
                 after = entry.index
@@ -151,7 +153,10 @@ class Reading(Bound):
     async def result(self, execution_id: ExecutionId, *, timeout_s: float | None = None) -> Json:
         """Wait for the end, and return the output of the last agent, or of the last agents by
         name. Raises ``ExecutionFailed``, ``ExecutionPaused``, ``ExecutionCancelled`` or
-        ``DeadlineExceeded``."""
+        ``DeadlineExceeded``.
+
+        Coordinators may come and go meanwhile, as often as they do. Raises ``Unavailable`` when
+        none is found for 90 s, or one does not answer for so long; a retry makes sense."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._stopped(execution_id)
@@ -178,8 +183,10 @@ class Reading(Bound):
         request = m.ReadJournal(
             execution_id=execution_id, after=0, tenant=self._tenant, until_stopped=True
         )
-        while not (await self._link.call(request, deadline_s=READ_DEADLINE_S)).stopped:
-            pass
+        stopped = False
+        while not stopped:
+            page = await self._link.call(request, deadline_s=WAIT_DEADLINE_S, patient=True)
+            stopped = page.stopped
 
     async def output_of(self, view: m.ExecutionView) -> Json:
         """The result of a completed execution."""

@@ -78,11 +78,13 @@ class Shards:
         """Send a message that may be lost."""
         self._of(body.execution_id).send(body)
 
-    async def call(self, body: Any, *, deadline_s: float = 60.0, again: Any = None) -> Any:
+    async def call(
+        self, body: Any, *, deadline_s: float = 60.0, again: Any = None, patient: bool = False
+    ) -> Any:
         """Ask whom it concerns, until answered; see ``Link.call``.
 
         What concerns several shards is answered when all of them have, and each has ``deadline_s``
-        seconds for each thing that it is asked.
+        seconds for each thing that it is asked. Who is ``patient`` asks about one execution.
         """
         home = self._ask(HOME, deadline_s)
         match body:
@@ -105,7 +107,7 @@ class Shards:
                 return await self._carry_out(body, home, deadline_s)
             case _:
                 link = self._of(body.execution_id)
-                return await link.call(body, deadline_s=deadline_s, again=again)
+                return await link.call(body, deadline_s=deadline_s, again=again, patient=patient)
 
     async def _carry_out(self, body: Named, home: Ask, deadline_s: float) -> Any:
         """Have what may have a name carried out once, where the execution is that it concerns."""
