@@ -205,6 +205,14 @@ HANDOFFS = (
         caught_by=(_STANDING_IN,),
     ),
     Mutant(
+        name="answer_of_a_stand_in_again",
+        says="offers what a stand-in handed over once more, when that comes after the verdict",
+        module=_HANDOFFS,
+        before='    if delegated or by_agent or event.decision == "delegate":\n',
+        after='    if delegated or event.decision == "delegate":\n',
+        caught_by=(_STANDING_IN,),
+    ),
+    Mutant(
         name="work_of_a_stand_in_copied",
         says="lets a fork go on with what a stand-in had done of another rejection",
         module="omium.execution.fork",
