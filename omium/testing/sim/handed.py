@@ -19,6 +19,7 @@ from omium.execution.events import (
     HandoffDecided,
     HandoffOffered,
     HandoffRejected,
+    HandoffVoted,
     Resumed,
     RoundStarted,
     StepCompleted,
@@ -67,6 +68,9 @@ class HandoffLaw:
                 self._awake_ms = entry.at_ms
             case HandoffOffered():
                 self._offered(where, event)
+                self._since_ms[event.handoff] = entry.at_ms
+            case HandoffVoted() if event.validator in self._checked:
+                # An agent's vote: until all of them are there, the receiver may not look.
                 self._since_ms[event.handoff] = entry.at_ms
             case HandoffRejected() if not entry.epoch:
                 self._overdue(where, entry.at_ms, event)
