@@ -250,7 +250,10 @@ def check_verdict(
 def check_decision(state: ExecutionState, event: HandoffDecided) -> str | None:
     """Why something may not be decided about a rejected handoff; None where it may."""
     handoff = known(state, event.agent, event.handoff)
-    if event.decision == "delegate" or (handoff is not None and handoff.status == "delegated"):
+    delegated = handoff is not None and handoff.status == "delegated"
+    # A person has a name; what has none is a stand-in's, and may come a second time.
+    by_agent = event.decision == "answer" and not event.by
+    if delegated or by_agent or event.decision == "delegate":
         return _check_stand_in(state, handoff, event)
     if handoff is None or handoff not in not_taken(state):
         return f"handoff {event.handoff!r} waits for no decision"

@@ -424,6 +424,14 @@ def event_of(name: str, *words: str) -> ev.Event:
                 output=payload(*rest) if decision == "answer" else None,
                 by="Ann",
             )
+        case "stand", (agent, handoff, stand_in, value):
+            return ev.HandoffDecided(
+                agent=agent,
+                handoff=handoff,
+                decision="answer",
+                output=payload(value),
+                reason=f"by agent {stand_in!r}",
+            )
         case "intend", (agent, step, kind, tool, digest, *flags):
             return ev.CallIntended(
                 agent=agent,

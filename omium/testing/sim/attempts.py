@@ -16,7 +16,15 @@ from msgspec.structs import replace
 
 from omium.actors.messages import Offer
 from omium.actors.receiving import to_vote, verdicts
-from omium.definitions import Workflow, at_work, fitting, graph, is_judge, value_problems
+from omium.definitions import (
+    Workflow,
+    at_work,
+    fitting,
+    graph,
+    handoffs_of,
+    is_judge,
+    value_problems,
+)
 from omium.execution.events import (
     AgentCompleted,
     Event,
@@ -33,6 +41,8 @@ from omium.types import AgentName, ExecutionId, Json
 
 FOR = 0.75
 FITS = 0.85
+FITS_SPARED = 0.6
+"""How often an output fits for which another agent may stand in: less, so that one has to."""
 AGAIN = 0.7
 RASH = 0.1
 RASH_AFTER_MAX = 3
@@ -109,7 +119,7 @@ def _completed(lease: Lease, flow: Workflow, random: Random) -> AgentCompleted:
         made: Json = {"ballot": vote.ballot, "reason": vote.reason}
     else:
         made = output(
-            fits=random.random() < FITS,
+            fits=random.random() < (FITS_SPARED if _is_stood_for(flow, name) else FITS),
             by=str(lease.epoch),
             again=random.random() < AGAIN,
             of={giver: made_by(payload) for giver, payload in lease.outputs.items()},
@@ -117,6 +127,10 @@ def _completed(lease: Lease, flow: Workflow, random: Random) -> AgentCompleted:
     schema = at_work(flow, name).final_output
     assert schema is None or not value_problems(schema, made), f"{name} hands over {made}"
     return AgentCompleted(agent=name, output=Payload(inline=made), fits=fitting(flow, name, made))
+
+
+def _is_stood_for(flow: Workflow, giver: AgentName) -> bool:
+    return any(one.source == giver and one.stand_in is not None for one in handoffs_of(flow))
 
 
 def _rash(lease: Lease, random: Random) -> tuple[Event, ...]:

@@ -54,6 +54,7 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     status: str
     epoch: int
     ready: bool
+    stands_in: bool = False
     offers: tuple[Offer, ...] = ()
     outputs: dict[AgentName, Payload] = {}
 
@@ -211,7 +212,8 @@ class Executions(Service):
 def _view(state: ExecutionState, agent: AgentState) -> AgentView:
     name, status, epoch = agent.name, agent.status, agent.epoch
     if status != "leased":
-        return AgentView(name=name, status=status, epoch=epoch, ready=is_ready(state, agent))
+        ready, stands_in = is_ready(state, agent), agent.stands_in is not None
+        return AgentView(name=name, status=status, epoch=epoch, ready=ready, stands_in=stands_in)
     offers = tuple(offer_of(agent, handoff) for handoff in to_accept(state, agent))
     outputs = seen(state, name)
     return AgentView(

@@ -1,4 +1,5 @@
-"""The workflows of simulated executions: who hands to whom, who votes about it, who runs again.
+"""The workflows of simulated executions: who hands to whom, who votes about it, who stands in, who
+runs again.
 
 And what their agents make, which says where it comes from: by that ``received`` tells whether an
 output has got to where it was handed.
@@ -26,6 +27,13 @@ Rule = Literal["all", "majority"] | int
 Shape = Literal["chain", "in", "out_and_in"]
 Then = Literal["continue", "fail"]
 
+GIVERS: dict[Shape, tuple[AgentName, ...]] = {
+    "chain": (FIRST,),
+    "in": (FIRST, OTHER),
+    "out_and_in": (FIRST, *BRANCHES),
+}
+"""Who hands over, and may be stood in for: who comes first more often."""
+
 _AGAIN: dict[str, Json] = {
     "type": "object",
     "properties": {"again": {"const": True}},
@@ -36,7 +44,8 @@ _FITS: dict[str, Json] = {"type": "object", "properties": {"fits": {"const": Tru
 
 class _Drawn(NamedTuple):
     """``back`` is to whom the receiver hands back, at most ``rounds`` times, and ``limit_s`` how
-    long what is handed to it may wait."""
+    long what is handed to it may wait. Others stand in for those who are ``stood_for``; who hands
+    over may run again ``retries`` times."""
 
     shape: Shape
     validators: int
@@ -47,12 +56,14 @@ class _Drawn(NamedTuple):
     then: Then
     after: bool
     limit_s: float | None
+    stood_for: tuple[AgentName, ...] = ()
+    retries: int = 1
 
 
 def drawn(random: Random) -> Workflow:
     """One agent or two that hand to another one, or one whose output goes to two, and what these
     make to another one. Receivers look at what they get, mostly after a vote; in a third, the last
-    one hands back."""
+    one hands back. In half of them others stand in for one or two who hand over."""
     validators = random.choice([0, 1, 2, 3, 3])
     judges = random.choice([0, 0, 1, 2]) if validators else random.choice([0, 0, 0, 1])
     count = random.randint(1, max(1, validators + judges))
@@ -60,19 +71,22 @@ def drawn(random: Random) -> Workflow:
     loops = random.random() < 0.35
     thens: tuple[Then, ...] = ("continue", "fail")
     shapes: tuple[Shape, ...] = ("chain", "chain", "in", "out_and_in")
-    return _workflow(
-        _Drawn(
-            shape=random.choice(shapes),
-            validators=validators,
-            judges=judges,
-            rule=random.choice(rules),
-            back=random.choice([FIRST, FIRST, RECEIVER]) if loops else None,
-            rounds=random.choice([1, 1, 2]) if loops else 0,
-            then=random.choice(thens) if loops else "continue",
-            after=loops and random.random() < 0.5,
-            limit_s=random.choice([0.1, 0.4]) if random.random() < 0.3 else None,
-        )
+    shape = random.choice(shapes)
+    alone = _Drawn(
+        shape=shape,
+        validators=validators,
+        judges=judges,
+        rule=random.choice(rules),
+        back=random.choice([FIRST, FIRST, RECEIVER]) if loops else None,
+        rounds=random.choice([1, 1, 2]) if loops else 0,
+        then=random.choice(thens) if loops else "continue",
+        after=loops and random.random() < 0.5,
+        limit_s=random.choice([0.1, 0.4]) if random.random() < 0.3 else None,
     )
+    if random.random() < 0.5:
+        return _workflow(alone)
+    stood_for = GIVERS[shape][: random.choice([1, 1, 2])]
+    return _workflow(alone._replace(stood_for=stood_for, retries=random.choice([0, 0, 1])))
 
 
 @cache
@@ -83,22 +97,32 @@ def _workflow(of: _Drawn) -> Workflow:
     takes: dict[str, Any] = {"input": _FITS}
     if of.limit_s is not None:
         takes["accept_timeout_s"] = of.limit_s
-    agents = [_agent(FIRST, retries=1), *(_agent(judge) for judge in JUDGES[: of.judges])]
+    agents = [
+        _agent(FIRST, retries=of.retries),
+        *(_agent(judge) for judge in JUDGES[: of.judges]),
+        *(_agent(_stand_in(giver)) for giver in of.stood_for),
+    ]
     match of.shape:
         case "chain":
             handoffs = [{"from": FIRST, "to": RECEIVER, **voted}]
         case "in":
-            agents.append(_agent(OTHER, retries=1))
+            agents.append(_agent(OTHER, retries=of.retries))
             handoffs = [
                 {"from": FIRST, "to": RECEIVER, **voted},
                 {"from": OTHER, "to": RECEIVER},
             ]
         case "out_and_in":
-            agents += [_agent(branch, retries=1, **takes) for branch in BRANCHES]
+            agents += [_agent(branch, retries=of.retries, **takes) for branch in BRANCHES]
+            # Who stands in does so towards one.
+            apart = {"from": FIRST, "to": BRANCHES[1]}
+            together = {"from": FIRST, "to": [*BRANCHES], **voted}
             handoffs = [
-                {"from": FIRST, "to": [*BRANCHES], **voted},
+                *([{**together, "to": BRANCHES[0]}, apart] if of.stood_for else [together]),
                 *({"from": branch, "to": RECEIVER} for branch in BRANCHES),
             ]
+    for giver in of.stood_for:
+        first = next(handoff for handoff in handoffs if handoff["from"] == giver)
+        first["stand_in"] = _stand_in(giver)
     agents.append(_agent(RECEIVER, **takes))
     if of.back is not None:
         loop = {"max": of.rounds, "then": of.then}
@@ -108,6 +132,11 @@ def _workflow(of: _Drawn) -> Workflow:
         handoffs.append({"from": RECEIVER, "to": AFTER})
     flow = {"name": "simulated", "version": "1", "agents": agents, "handoffs": handoffs}
     return workflow_from(flow)
+
+
+def _stand_in(giver: AgentName) -> AgentName:
+    """Who stands in for a giver, where anybody does."""
+    return AgentName(f"for_{giver}")
 
 
 def _agent(name: AgentName, **fields: Any) -> dict[str, Any]:

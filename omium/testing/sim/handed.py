@@ -3,8 +3,8 @@
 Each output is offered once to each receiver that checks it, under the epoch that completed its
 giver. It is accepted or rejected once, by the attempt that owns the receiver, while it is the
 latest output of its giver; and nothing is done with it before it is accepted. Who does not look at
-it in time has it rejected by nobody, and not before that time. A person decides about what was
-rejected, and what is given in answer, or was only late, is judged anew.
+it in time has it rejected by nobody, and not before that time. What is given in answer to a
+rejection, by a person or by who stands in for the giver, or was only late, is judged anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from omium.execution.events import (
     HandoffDecided,
     HandoffOffered,
     HandoffRejected,
+    HandoffVoted,
     Resumed,
     RoundStarted,
     StepCompleted,
@@ -67,6 +68,9 @@ class HandoffLaw:
                 self._awake_ms = entry.at_ms
             case HandoffOffered():
                 self._offered(where, event)
+                self._since_ms[event.handoff] = entry.at_ms
+            case HandoffVoted() if event.validator in self._checked:
+                # An agent's vote: until all of them are there, the receiver may not look.
                 self._since_ms[event.handoff] = entry.at_ms
             case HandoffRejected() if not entry.epoch:
                 self._overdue(where, entry.at_ms, event)
@@ -131,8 +135,10 @@ class HandoffLaw:
 
     def _decided(self, where: str, at_ms: int, event: HandoffDecided) -> None:
         name, late = event.handoff, event.handoff in self._late
-        assert self._verdicts.get(name) in ("rejected", "failed"), (
-            f"{where}: {event.decision} is decided of {name}, which is not rejected"
+        by_agent = event.decision == "answer" and not event.by
+        expected = ("delegated",) if by_agent else ("rejected", "failed")
+        assert self._verdicts.get(name) in expected, (
+            f"{where}: {event.decision} is decided of {name}, which is not {expected[0]}"
         )
         assert event.by or not late, f"{where}: {name} is late, and nobody has decided that"
         match event.decision:
@@ -144,7 +150,9 @@ class HandoffLaw:
                 self._since_ms[name] = at_ms
             case "fail":
                 self._verdicts[name] = "failed"
-            case "retry" | "delegate":
+            case "delegate":
+                self._verdicts[name] = "delegated"
+            case "retry":
                 pass
 
     def _worked(self, where: str, source: str, agent: str) -> None:

@@ -1,8 +1,8 @@
 """Whoever reads all journals as they are written, and trusts no state machine.
 
 Each entry is judged when the first member applies it, and the state that it gave with it: who owns
-what, what became of each handoff, which votes count. An append that is refused must have changed
-none of that.
+what, what became of each handoff and who answered for whom, which votes count. An append that is
+refused must have changed none of that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from omium.testing.sim.handed import HandoffLaw
 from omium.testing.sim.owners import OwnerLaw
 from omium.testing.sim.received import ReceiptLaw
 from omium.testing.sim.rounds import RoundLaw
+from omium.testing.sim.stood_in import StandInLaw
 from omium.testing.sim.voted import VoteLaw
 from omium.types import ExecutionId
 
@@ -29,26 +30,29 @@ class JournalLaw:
         self._owners = OwnerLaw()
         self._rounds = RoundLaw()
         self._handoffs = HandoffLaw()
+        self._stand_ins = StandInLaw()
         self._votes = VoteLaw()
-        self._receipts = ReceiptLaw()
+        # Those that judge the state as well.
+        self._laws = (self._owners, self._handoffs, self._votes, ReceiptLaw(), self._stand_ins)
 
     @property
     def counts(self) -> Counter[str]:
         """What happened, by name; see the laws."""
-        return self._rounds.counts + self._handoffs.counts + self._votes.counts
+        handoffs = self._handoffs.counts + self._stand_ins.counts + self._votes.counts
+        return self._rounds.counts + handoffs
 
     def note(self, entry: Entry) -> None:
         """Judge one more entry."""
         self.entries.append(entry)
         where = f"{self._name}@{len(self.entries)}"
         assert entry.index == len(self.entries), f"{where} has the index {entry.index}"
-        for law in (self._owners, self._rounds, self._handoffs, self._votes, self._receipts):
+        for law in (self._rounds, *self._laws):
             law.note(where, entry)
 
     def stands(self, state: ExecutionState) -> None:
         """Judge the state after all entries."""
         where = f"{self._name}@{len(self.entries)}"
-        for law in (self._owners, self._handoffs, self._votes, self._receipts):
+        for law in self._laws:
             law.stands(where, state)
 
 

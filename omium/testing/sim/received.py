@@ -1,13 +1,14 @@
 """The law of receipts, told from the entries of a journal: who works has what was handed to it.
 
 Every output of a simulated agent says which attempt, or person, has made it, and of whom its maker
-got what. So the entries tell whether a receiver worked on what it had accepted, and whether a vote
-is about what is offered, an older output or none.
+got what. So the entries tell whether a receiver worked on what it had accepted, whether a vote is
+about what is offered, an older output or none, and whether what was handed over in place of another
+output got to anybody else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import msgspec
 
@@ -38,6 +39,9 @@ class ReceiptLaw:
         # Of what is offered, by name and by way, who made that which is handed over.
         self._offers: dict[str, str] = {}
         self._ways: dict[tuple[str, str], str] = {}
+        # Who made what a stand-in hands over: on each way where that is offered, and ever.
+        self._instead: dict[tuple[str, str], str] = {}
+        self._stood_in: set[str] = set()
 
     def note(self, where: str, entry: Entry) -> None:
         """Judge one more entry, which is at ``where``."""
@@ -46,12 +50,14 @@ class ReceiptLaw:
             case Created():
                 self._plan = {agent.name: agent for agent in event.plan}
             case AgentCompleted() if self._plan[event.agent].judges:
-                (giver,) = self._plan[event.agent].upstream
                 vote = msgspec.convert(event.output.inline, dict[str, str])
-                self._is_about(where, event.agent, vote.get("reason"), self._made[giver])
+                made = self._to_judge(self._plan[event.agent])
+                self._is_about(where, event.agent, vote.get("reason"), made)
             case AgentCompleted():
                 self._worked(where, event)
                 self._made[event.agent] = made_by(event.output)
+                if self._plan[event.agent].stands_in is not None:
+                    self._stood_in.add(made_by(event.output))
             case HandoffOffered():
                 self._offers[event.handoff] = self._made[event.agent]
                 self._ways[event.agent, event.to] = event.handoff
@@ -60,16 +66,30 @@ class ReceiptLaw:
                 self._is_about(where, event.validator, event.reason, made)
             case HandoffDecided():
                 if event.output is not None:
-                    self._offers[event.handoff] = made_by(event.output)
+                    self._answered(event, made_by(event.output))
                 self._begin_anew(event.agents)
             case RoundStarted():
                 self._begin_anew(event.agents)
             case _:
                 pass
 
-    def _begin_anew(self, agents: Iterable[AgentName]) -> None:
+    def _begin_anew(self, agents: Collection[AgentName]) -> None:
         for agent in agents:
             self._before[agent] = self._made.pop(agent, "")
+        self._instead = {way: by for way, by in self._instead.items() if way[0] not in agents}
+
+    def _answered(self, event: HandoffDecided, by: str) -> None:
+        (way,) = (way for way, name in self._ways.items() if name == event.handoff)
+        self._offers[event.handoff] = by
+        self._instead.pop(way, None)
+        if not event.by:
+            self._instead[way] = by
+
+    def _to_judge(self, judge: PlannedAgent) -> str:
+        """Who made what a judge is to vote about."""
+        (giver,) = judge.upstream
+        instead = (self._instead.get((giver, receiver)) for receiver in judge.judges)
+        return next((made for made in instead if made is not None), self._made[giver])
 
     def _worked(self, where: str, event: AgentCompleted) -> None:
         got, agent = made_of(event.output), self._plan[event.agent]
@@ -81,6 +101,10 @@ class ReceiptLaw:
             assert got.get(source) == made, (
                 f"{where}: {agent.name} has worked on {got.get(source)} of {source}, "
                 f"and what is handed to it is {made}"
+            )
+        for source, made in got.items():
+            assert made not in self._stood_in or source in (*checked, agent.name), (
+                f"{where}: {agent.name} is given {made} for {source}, and it is handed to another"
             )
         own = got.get(agent.name, "")
         assert own in ("", self._before.get(agent.name)), (

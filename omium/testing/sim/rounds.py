@@ -1,8 +1,9 @@
 """The law of rounds, told from the entries of a journal: what is done once, and how often again.
 
-An agent is completed once in a round and a step once, an attempt starts a step once, an execution
-is created and completed once, a signal is sent once. A loop begins anew when all of it is done and
-its end hands back, no more often than it may; and whoever waits for it to be left does.
+An agent is completed or skipped once in a round and a step done once, an attempt starts a step
+once, an execution is created and completed once, a signal is sent once. A loop begins anew when all
+of it is done and its end hands back, no more often than it may; and whoever waits for it to be left
+does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 
 from omium.execution.events import (
     AgentCompleted,
+    AgentSkipped,
     AttemptStarted,
     Completed,
     Created,
@@ -32,7 +34,8 @@ class RoundLaw:
     """Sees the entries of one journal, in order. ``note`` raises AssertionError.
 
     ``counts`` are of the loops that began anew (``rounds``) and of those that were not left in
-    time (``exhausted``). It knows no loop inside of another one, and nobody who is skipped.
+    time (``exhausted``). It knows no loop inside of another one, and nobody who is skipped but
+    those who stand in.
     """
 
     def __init__(self) -> None:
@@ -55,6 +58,8 @@ class RoundLaw:
                 self._leased(where, event)
             case AgentCompleted():
                 self._done[event.agent] = event.fits
+            case AgentSkipped():
+                self._done[event.agent] = ()
             case RoundStarted():
                 self._began(where, event)
             case HandoffDecided():
@@ -85,7 +90,7 @@ class RoundLaw:
         match event:
             case Created() | Completed():
                 what: tuple[str, ...] = (type(event).__name__,)
-            case AgentCompleted(agent=agent):
+            case AgentCompleted(agent=agent) | AgentSkipped(agent=agent):
                 what = ("agent", agent, str(self._rounds[agent]))
             case StepStarted(agent=agent, step=step):
                 what = ("start", agent, step, str(epoch))

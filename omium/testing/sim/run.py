@@ -59,8 +59,8 @@ class Report:
     ``answered`` counts the requests of clients, ``committed`` the entries of the log, ``terms``
     those that had a leader; ``faults`` what went wrong, by name; ``simulated_us`` is how long
     the run took by its own clock. ``handoffs`` counts what became of them and of the votes about
-    them (see ``VoteLaw`` and ``HandoffLaw``), the loops that began anew (see ``RoundLaw``), and
-    ``asked_again``, validators whose vote had not been written.
+    them (see ``VoteLaw``, ``HandoffLaw`` and ``StandInLaw``), the loops that began anew (see
+    ``RoundLaw``), and ``asked_again``, validators whose vote had not been written.
     """
 
     seed: int

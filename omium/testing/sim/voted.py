@@ -1,9 +1,9 @@
 """The law of votes, told from the entries of a journal alone.
 
 Whoever is to vote about a handoff does so once, before the verdict; and a verdict by votes is what
-all the votes on record come to. The vote of an agent is the one that it handed over. What a person
-gives in answer is voted about anew, but by no agent; what was only late is not. Who has voted
-before an attempt began is not asked by it.
+all the votes on record come to. The vote of an agent is the one that it handed over. What is given
+in answer is voted about anew: by all, where an agent stands in, and by no agent, where it is a
+person's. What was only late is not. Who has voted before an attempt began is not asked by it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class VoteLaw:
 
     ``counts`` are of the votes ``for`` and ``against``, of those that agents gave (``judged``), of
     those with which an attempt went on where another one had come to (``gone_on``), of what was
-    ``accepted``, ``outvoted`` or found ``unfit``, and of what was decided then: ``retry``, which
-    needs no person, and the others.
+    ``accepted``, ``outvoted`` or found ``unfit``, and of what was decided then: ``retry``,
+    ``delegate`` and its answer (``stood_in``), which need no person, and the others.
     """
 
     def __init__(self) -> None:
@@ -100,10 +100,12 @@ class VoteLaw:
 
     def _decided(self, event: HandoffDecided) -> None:
         name = event.handoff
-        self.counts[event.decision] += 1
+        by_agent = event.decision == "answer" and not event.by
+        self.counts["stood_in" if by_agent else event.decision] += 1
         if event.decision == "answer":
             self._votes[name] = {}
-            self._answered.add(name)
+            if not by_agent:
+                self._answered.add(name)
         if event.decision in ("answer", "approve"):
             self._closed.discard(name)
 
@@ -176,11 +178,14 @@ def asked_again(journals: Mapping[ExecutionId, Sequence[Entry]], asked: Iterable
         before = [entry.event for entry in journals[one.execution][: one.leased]]
         votes = answers = 0
         for event in before:
-            if isinstance(event, HandoffDecided) and event.handoff == one.handoff:
-                answers += 1
-                votes = 0
-            elif isinstance(event, HandoffVoted) and event.handoff == one.handoff:
-                votes += event.validator == one.validator
+            match event:
+                case HandoffDecided(handoff=one.handoff, decision="answer"):
+                    answers += 1
+                    votes = 0
+                case HandoffVoted(handoff=one.handoff, validator=one.validator):
+                    votes += 1
+                case _:
+                    pass
         assert not votes, (
             f"{one.execution}: {one.validator} has voted about {one.handoff} before "
             f"{one.leased}, and is asked again"

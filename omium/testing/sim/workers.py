@@ -220,13 +220,15 @@ class ExecutionClients:
             # Two supervisors may both say what follows: the second is refused.
             return [*view.due], None
         for agent in view.agents:
-            # Leasing what has an owner is refused; a supervisor tries it all the same.
+            # Leasing what has an owner, or who is not asked to stand in, is refused; a supervisor
+            # tries it all the same.
             takes_over = agent.status == "leased" and chance > 0.85
+            hasty = agent.status == "waiting" and agent.stands_in and chance > 0.97
             if agent.status == "leased" and caller.random.random() < LOST:
                 # Dead or not: the next attempt has another epoch.
                 lost = AttemptEnded(agent=agent.name, epoch=agent.epoch, end="worker_lost")
                 return [lost], None
-            if agent.ready or takes_over:
+            if agent.ready or takes_over or hasty:
                 started = AttemptStarted(
                     agent=agent.name, epoch=view.epoch + 1, worker=WorkerId("w"), cause="first"
                 )

@@ -23,7 +23,7 @@ from omium.testing.sim.flows import about, output
 from omium.types import AgentName, ExecutionId, TenantId, WorkerId
 
 NAME = ExecutionId("ex")
-A, B = AgentName("a"), AgentName("b")
+A, B, SPARE = AgentName("a"), AgentName("b"), AgentName("spare")
 HANDOFF = "a#1>b"
 GIVER, RECEIVER, SUCCESSOR = 1, 2, 3
 WHY = about(str(GIVER))
@@ -78,9 +78,9 @@ def accepted(epoch: int = RECEIVER, handoff: str = HANDOFF) -> Line:
     return epoch, HandoffAccepted(agent=B, handoff=handoff)
 
 
-def unfit(epoch: int = RECEIVER) -> Line:
+def unfit(epoch: int = RECEIVER, handoff: str = HANDOFF) -> Line:
     reasons = (Reason(code="schema", message="no"),)
-    return epoch, HandoffRejected(agent=B, handoff=HANDOFF, reasons=reasons)
+    return epoch, HandoffRejected(agent=B, handoff=handoff, reasons=reasons)
 
 
 ACCEPTED = accepted()
@@ -111,20 +111,28 @@ def decided(decision: Literal["approve", "fail"]) -> Line:
 
 
 def checking(
-    *validators: str, judges: Sequence[str] = (), deadline_s: float | None = None
+    *validators: str,
+    judges: Sequence[str] = (),
+    deadline_s: float | None = None,
+    retries: int = 1,
+    spare: bool = False,
 ) -> list[PlannedAgent]:
     """A plan: ``a`` hands to ``b``, which looks at it, after a vote of which two have to be for it,
-    if there are as many to vote."""
+    if there are as many to vote. Then ``a`` may run again, and if there is a ``spare``, that
+    stands in for it."""
     one = PlannedHandoff(
         source=A,
         schema="",
         validators=(*validators, *judges),
         votes_min=min(2, len(validators) + len(judges)),
         deadline_s=deadline_s,
+        retries=retries,
+        stand_in=SPARE if spare else None,
     )
     return [
         PlannedAgent(name=A),
         *(PlannedAgent(name=AgentName(judge), upstream=(A,), judges=(B,)) for judge in judges),
+        *([PlannedAgent(name=SPARE, upstream=(A,), stands_in=B)] if spare else []),
         PlannedAgent(name=B, upstream=(A,), checked=(one,)),
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from omium.execution.events import (
+    AgentCompleted,
     Completed,
     Entry,
     Failed,
@@ -21,6 +22,7 @@ from omium.execution.records import Failure, Payload, PlannedAgent, PlannedLoop,
 from omium.execution.state import ExecutionState
 from omium.testing.sim.flows import output
 from omium.testing.sim.journals import Journals, audit
+from omium.types import AgentName
 from tests.testing.sim.lines import (
     ACCEPTED,
     AGAIN,
@@ -31,6 +33,7 @@ from tests.testing.sim.lines import (
     NAME,
     RECEIVER,
     SUCCESSOR,
+    WHY,
     A,
     B,
     Line,
@@ -115,6 +118,18 @@ def test_what_is_not_accepted_in_time_is_late_and_no_sooner() -> None:
     nobody = (0, AGAIN[1])
     with pytest.raises(AssertionError, match="late, and nobody has decided"):
         audit(journal([*timed, LATE, nobody], at_ms=[2_001, 2_002]))
+
+
+def test_a_receivers_time_begins_with_the_last_vote_of_a_judge() -> None:
+    judge = AgentName("judge")
+    made = Payload(inline={"ballot": "for", "reason": WHY})
+    handed = [lease(judge, 3), (3, AgentCompleted(agent=judge, output=made))]
+    *done, offer, _ = beginning(*checking(judges=[judge], deadline_s=2.0))
+    lines = [*done, *handed, offer]
+    # The clock of who offers may be ahead of others.
+    audit(journal([*lines, vote("judge", epoch=0), LATE], at_ms=[9_000, 1_000, 3_001]))
+    with pytest.raises(AssertionError, match="late after 2000 ms"):
+        audit(journal([*lines, vote("judge", epoch=0), LATE], at_ms=[0, 1_000, 3_000]))
 
 
 def test_who_was_late_asks_nobody_again() -> None:
