@@ -204,13 +204,10 @@ class Member(Generic[R]):
 
         To be told again for as long as that is so. Where it led, see ``Suspicion``.
         """
-        if self._stopped is not None:
+        if self._stopped is not None or self._failed is not None:
             return
-        self._guarded(lambda: self._suspect(node_id))
-
-    def _suspect(self, node_id: int) -> None:
-        if self._suspicion.of(node_id):
-            self._host.wake()
+        self._guarded(lambda: self._suspicion.told(node_id))
+        self._host.wake()
 
     def halt(self, error: OmiumError) -> None:
         """Stop for good: the host has found that it must not go on from this disk."""

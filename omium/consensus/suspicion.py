@@ -3,17 +3,14 @@
 What is asked for are pre-votes, so that a suspicion comes to nothing where the others still hear
 that leader. The first voter in the order of ids asks at once, each later one two ticks after the
 one before. Whoever was asked may not have noticed yet, and does not answer then; so a member that
-is told again asks again, while nobody leads and nobody has begun a later term.
+is told again asks again, at once or at its turn, while nobody leads and nobody has begun a later
+term.
 """
 
 from __future__ import annotations
 
 from omium.consensus.raw_node import RawNode
 from omium.consensus.records import NONE
-from omium.consensus.state import Role
-
-_MAY_ASK = (Role.FOLLOWER, Role.PRE_CANDIDATE)
-"""A candidate's term had better come to its end."""
 
 
 class Suspicion:
@@ -21,28 +18,27 @@ class Suspicion:
 
     def __init__(self, node: RawNode) -> None:
         self._node = node
-        self._of = (NONE, 0)
+        self._suspected = NONE
+        self._term = 0
         self._ticks_left: int | None = None
 
-    def of(self, node_id: int) -> bool:
-        """``node_id`` is likely dead. Whether that changes anything."""
+    def told(self, node_id: int) -> None:
+        """``node_id`` is likely dead. Nothing follows where it does not lead."""
         node = self._node
         voters = sorted(node.status().membership.voters - {node_id})
-        if node_id == node.id or node.id not in voters or node.role not in _MAY_ASK:
-            return False
+        if node_id == NONE or node.id not in voters:
+            return
         if node.lead == node_id:
-            self._of = (node_id, node.term)
+            self._suspected, self._term = node_id, node.term
             self._ticks_left = None
             node.forget_leader()
-        elif node.lead != NONE or self._of != (node_id, node.term):
-            # Somebody leads, or is voted for in a later term: that is not to be disturbed.
-            return False
+        elif not self._lasts or node_id != self._suspected:
+            return
         turn = 2 * voters.index(node.id)
         if turn == 0:
-            node.campaign()
+            self._ask()
         elif self._ticks_left is None:
             self._ticks_left = turn + 1
-        return True
 
     def tick(self) -> None:
         """One tick of time has passed."""
@@ -51,5 +47,16 @@ class Suspicion:
         self._ticks_left -= 1
         if self._ticks_left <= 0:
             self._ticks_left = None
-            if self._node.lead == NONE and self._node.role in _MAY_ASK:
-                self._node.campaign()
+            if self._lasts:
+                self._ask()
+
+    @property
+    def _lasts(self) -> bool:
+        """Whether nobody is known to lead instead, nor to be a candidate: that would be in a later
+        term."""
+        return self._node.lead == NONE and self._node.term == self._term
+
+    def _ask(self) -> None:
+        # What waits for a slow disk says the same.
+        if not self._node.raft.self_vote_due:
+            self._node.campaign()

@@ -18,7 +18,8 @@ from omium.actors.group.opening import whole
 from omium.actors.group.seat import GroupSettings, Seat, Timing
 from omium.actors.group.talk import SEATS
 from omium.actors.link import Address
-from omium.consensus import Status, initial_snapshot
+from omium.consensus import Role, Status, initial_snapshot
+from omium.consensus.records import NONE
 from omium.ports import free_ports
 from omium.storage.group_store import GroupStore
 from omium.storage.replica import Replica
@@ -81,6 +82,15 @@ class InProcessGroup(InProcessRuntime):
     async def start_coordinator(self) -> None:
         for number in self._numbers:
             await self.start_seat(number, forming=True)
+        await self._elect(1)
+
+    async def _elect(self, number: int) -> None:
+        """Have a seat lead without waiting for a time-out: it asks until the others hear it."""
+        async with asyncio.timeout(WAIT_S):
+            while self.status(number).soft_state.lead == NONE:
+                if self.status(number).soft_state.role is not Role.CANDIDATE:
+                    self.seats[number].member.campaign()
+                await asyncio.sleep(0.01)
         await self.leader()
 
     async def start_seat(self, number: int, *, forming: bool = False) -> Seat:

@@ -14,6 +14,7 @@ import pytest
 
 from omium.actors.client import Client
 from omium.actors.group.looking import look
+from omium.actors.group.seat import Timing
 from omium.actors.group.talk import SeatView
 from omium.clock import SystemClock
 from omium.errors import ProtocolError, Unavailable
@@ -106,6 +107,15 @@ async def test_what_was_acknowledged_survives_the_leader(tmp_path: Path) -> None
         found = await runtime.client.records("n")
         assert [record.body for record in found] == told
         assert [record.version for record in found] == [1] * 10
+
+
+async def test_a_dead_leader_is_found_by_its_streams(tmp_path: Path) -> None:
+    """The time-out of an election is ten minutes here."""
+    timing = Timing(tick_s=0.03, election_ticks=20_000)
+    async with group(tmp_path, timing=timing) as runtime:
+        await runtime.stop_seat(await runtime.leader())
+        await runtime.leader()
+        await runtime.client.put_record("n", "a", 1)
 
 
 async def test_a_minority_acknowledges_nothing(tmp_path: Path) -> None:

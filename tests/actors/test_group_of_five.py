@@ -42,7 +42,7 @@ async def test_five_go_on_without_two_and_wait_without_three(
             last = leader if third == "leader" else followers[0]
             await runtime.stop_seat(last)
             with monkeypatch.context() as patched:
-                patience = {"deadline_s": PATIENCE_S, "again": None}
+                patience = (Link.call.__kwdefaults__ or {}) | {"deadline_s": PATIENCE_S}
                 patched.setattr(Link.call, "__kwdefaults__", patience)
                 asked = await asyncio.gather(
                     client.put_record("n", "a", "with two"),

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from omium.consensus import (
-    ConfChange,
     ConfChangeSingle,
     ConfChangeType,
     ConfChangeV2,
@@ -215,81 +214,6 @@ def test_a_leader_that_hears_nobody_steps_down(group: Group) -> None:
     group.tick(25, only=[1])
     assert group[1].told == ["led 1", "deposed"]
     assert [type(one) for one in told] == [NotLeading, NotLeading]
-
-
-def test_suspicion_of_a_leader_that_others_hear_comes_to_nothing(group: Group) -> None:
-    group[2].member.suspect(1)
-    group.settle()
-    group.tick(3)
-    assert group[1].member.leads
-    assert group[1].member.node.term == 1
-    assert group[2].member.node.lead == 1
-
-
-def test_who_suspects_first_is_elected_once_the_others_have_noticed_too(group: Group) -> None:
-    """Whoever still hears the leader does not answer, and may be behind and so never win."""
-    group.cut = {3}
-    propose(group[1], b"a")
-    group.settle()
-    group.cut = {1}
-    group[2].member.suspect(1)
-    group.settle()
-    assert not group[2].member.leads
-    group[3].member.suspect(1)
-    group[2].member.suspect(1)
-    group.settle()
-    assert group[2].member.leads
-    assert group[2].seen == [b"a"]
-
-
-def test_who_is_second_asks_again_at_its_turn(group: Group) -> None:
-    group.cut = {1, 2}
-    group[3].member.suspect(1)
-    group.tick(3, only=[3])
-    group[3].member.suspect(1)
-    group[2].member.node.forget_leader()
-    group.cut = {1}
-    group.tick(2, only=[3])
-    assert not group[3].member.leads
-    group.tick(only=[3])
-    assert group[3].member.leads
-
-
-def test_a_suspicion_does_not_disturb_the_election_of_a_later_term(group: Group) -> None:
-    group.cut = {1, 2}
-    group[2].member.suspect(1)
-    group.settle()
-    group.cut = {1}
-    group[3].member.suspect(1)
-    group[2].disk.slow = True
-    group.tick(3, only=[3])
-    assert group[2].member.node.term == 2
-    assert group[2].member.node.lead == 0
-    group[2].member.suspect(1)
-    group[2].disk.slow = False
-    group[2].disk.catch_up()
-    group[2].member.work()
-    assert [message.type for message in group.network] == [MessageType.VOTE_RESPONSE]
-    group.settle()
-    assert group[3].member.leads
-    assert group[3].member.node.term == 2
-
-
-def test_after_a_suspicion_the_second_voter_takes_over_where_the_first_is_gone(
-    group: Group,
-) -> None:
-    group.cut = {1, 2}
-    group.add(4)
-    group[1].member.change_members(ConfChange(type=ConfChangeType.ADD_NODE, node_id=4))
-    group.cut = set()
-    group.settle()
-    group.tick(2)
-    group.cut = {1}
-    for node_id in (3, 4):
-        group[node_id].member.suspect(1)
-    group[2].member.suspect(1)
-    group.settle()
-    assert [node_id for node_id in (2, 3, 4) if group[node_id].member.leads] == [2]
 
 
 # ---------------------------------------------------------------------- reads

@@ -285,7 +285,9 @@ class Seat:
     # ------------------------------------------------------------------ peers
 
     def _refused(self, seat: int) -> None:
-        for node_id in self.member.status().membership.voters:
+        status = self.member.status()
+        # A leader that came in a moment ago may be no voter yet as far as this member knows.
+        for node_id in {status.soft_state.lead, *status.membership.voters}:
             if seat_of(node_id) == seat:
                 self.member.suspect(node_id)
 
