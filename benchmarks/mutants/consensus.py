@@ -296,4 +296,27 @@ CONSENSUS = (
             ),
         ),
     ),
+    Mutant(
+        name="suspicion_outlives_its_term",
+        says="asks for the place of a dead leader in a term in which it has voted for another",
+        module="omium.consensus.suspicion",
+        before="return self._node.lead == NONE and self._node.term == self._term\n",
+        after="return self._node.lead == NONE\n",
+        caught_by=(
+            node("consensus/test_suspicion", "test_nobody_asks_once_a_later_term_has_begun"),
+        ),
+    ),
+    Mutant(
+        name="suspects_once",
+        says="asks once for the place of a dead leader, though others had not noticed then",
+        module="omium.consensus.suspicion",
+        before="        elif not self._lasts or node_id != self._suspected:\n",
+        after="        else:\n",
+        caught_by=(
+            node(
+                "consensus/test_suspicion",
+                "test_who_notices_first_is_elected_once_the_others_have_noticed_too",
+            ),
+        ),
+    ),
 )
