@@ -10,7 +10,7 @@ import pytest
 
 from omium.actors.client import Client
 from omium.errors import ExecutionError
-from omium.execution.events import CallDecided, Event
+from omium.execution.events import CallCompleted, CallDecided, Event
 from omium.runtime.located import located
 from omium.testing import Asked, InProcessRuntime, Recording, Said
 from omium.testing.people import People, answered
@@ -89,4 +89,24 @@ async def test_what_was_decided_before_a_fork_is_decided_again(
     assert run.result == {"name": "Ada", "go": {"by": "Ann"}, "length": length}
     done = await replayed(run, ASKS)
     assert done.replayed.result == run.result
+    assert done.same, (done.differences, done.divergences)
+
+
+@pytest.mark.parametrize("tools", ["recorded", "live"])
+@pytest.mark.parametrize("after", [CallDecided, CallCompleted], ids=["open", "completed"])
+async def test_what_a_tool_had_asked_before_a_fork_is_not_missed_where_it_does_not_act(
+    tmp_path: Path, after: type[Event], tools: Any
+) -> None:
+    tool = {"name": "inquire", "function": "tests.testing.trial_agents:inquire"}
+    flow = workflow("inquires", tools=[tool])
+    flow["agents"][0]["tools"] = ["inquire"]
+    inputs: dict[str, Json] = {"what": "Why?"}
+    run = await forked(tmp_path, flow, inputs, lambda one: Said(answer=one.kind), after=after)
+    assert run.result == {"said": "question", "go": "signal"}
+    assert [call.name for call in run.tool_calls()] == ["inquire"]
+    assert [(call.name, call.inside) for call in run.questions()] == [
+        ("question", True),
+        ("go", True),
+    ]
+    done = await replayed(run, flow, tools=tools)
     assert done.same, (done.differences, done.divergences)
