@@ -185,7 +185,8 @@ class Record:
         if asked.key is None:
             return self._about_handoff(asked)
         call = self._take(asked.agent, asked.key)
-        if call is None or (call.answered and _misfit(asked.schema, call.response)):
+        # What was said to a question fits it: another schema makes it another question.
+        if call is None:
             self._missed.append((asked.agent, asked.key))
             return None
         match call.decision:
