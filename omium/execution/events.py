@@ -87,6 +87,10 @@ class StepStarted(_Event, frozen=True, kw_only=True, tag="step.started"):
     name: str = ""
 
 
+NOT_COPIED = -1
+"""The index of a call that a fork has not copied."""
+
+
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call.intended"):
     """A call is about to be made. Committed before the first byte of it leaves.
 
@@ -94,8 +98,9 @@ class CallIntended(_Event, frozen=True, kw_only=True, tag="call.intended"):
     an idempotent tool is handed, the same in every try.
 
     A ``human`` call carries its ``question``. ``inside`` is the index of the tool call that asks,
-    which is run again once there is an answer; ``approval`` is that of the approval which lets a
-    tool call be made, and which no other call may use.
+    which is run again once there is an answer, and ``NOT_COPIED`` where a fork lacks that call;
+    ``approval`` is that of the approval which lets a tool call be made, and which no other call
+    may use.
     """
 
     agent: AgentName

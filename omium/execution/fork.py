@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from omium.errors import Conflict, InputError
 from omium.execution.events import (
+    NOT_COPIED,
     AgentCompleted,
     AgentSkipped,
     CallCompleted,
@@ -159,7 +160,9 @@ def _copied(
                 events.append(event)
             case CallIntended() if entry.index in calls:
                 outcome = recorded.get(entry.index) or _decided(event, calls[entry.index])
-                inside, approval = moved.get(event.inside, 0), moved.get(event.approval, 0)
+                # A tool that stopped to ask is begun anew, or was: by a later intent than this.
+                inside = moved.get(event.inside, NOT_COPIED) if event.inside else 0
+                approval = moved.get(event.approval, 0)
                 events.append(replace(event, inside=inside, approval=approval))
                 # The created event is at 1, so the intent just copied is at len(events) + 1.
                 moved[entry.index] = len(events) + 1

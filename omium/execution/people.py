@@ -6,6 +6,7 @@ let through; ``machine`` calls both.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -25,6 +26,11 @@ DECISIONS: dict[str, tuple[Decision, ...]] = {
     "tool": ("retry", "answer", "fail"),
 }
 """What may be decided about a call that waits, by what it asks for."""
+
+_DENIED, _NOT_ANSWERED = "denied", "not answered"
+_REFUSAL = re.compile(
+    rf"(?:{_DENIED}|{_NOT_ANSWERED})(?: by (?P<by>.+?))?(?:: (?P<reason>.+))?", re.DOTALL
+)
 
 
 def kind_of(call: CallState) -> str:
@@ -138,12 +144,25 @@ def evolve_decision(state: ExecutionState, call: CallState, event: CallDecided) 
             if kind_of(call) == "approval" and event.response is not None:
                 call.approved = digest_of(event.response.inline)
         case _:
-            by = f" by {event.by}" if event.by else ""
-            verb = "denied" if kind_of(call) == "approval" else "not answered"
-            reason = f": {event.reason}" if event.reason else ""
-            call.status = "failed"
-            call.failure = Failure(kind="declined", message=f"{verb}{by}{reason}")
+            message = refusal(kind_of(call), by=event.by, reason=event.reason)
+            call.status, call.failure = "failed", Failure(kind="declined", message=message)
     pause_anew(state)
+
+
+def refusal(kind: str, *, by: str, reason: str) -> str:
+    """In which words it is told that somebody gave no answer, or no leave, and why."""
+    verb = _DENIED if kind == "approval" else _NOT_ANSWERED
+    return verb + (f" by {by}" if by else "") + (f": {reason}" if reason else "")
+
+
+def refused(message: str) -> tuple[str, str]:
+    """Who refused, and the reason, read out of ``refusal``'s words.
+
+    A name with a colon in it may end at the colon, and the reason begin there: the two give the
+    same words again.
+    """
+    found = _REFUSAL.fullmatch(message)
+    return (found["by"] or "", found["reason"] or "") if found is not None else ("", message)
 
 
 def pause_anew(state: ExecutionState) -> None:

@@ -26,7 +26,7 @@ from omium.execution.events import (
     StepCompleted,
 )
 from omium.execution.fold import DECIDED_FAILURE, create, evolve
-from omium.execution.people import waiting_for
+from omium.execution.people import refused, waiting_for
 from omium.execution.records import CallKey, Failure, HandoffChoice, Payload, Question, Usage
 from omium.execution.state import CallState
 from omium.frameworks.people import Signal
@@ -231,8 +231,9 @@ async def recording_of(entries: Sequence[Entry], value: ValueOf) -> Recording:
                     "served_by": event.served_by,
                 }
             case CallFailed() as event if calls.get(event.call, {}).get("question") is not None:
-                # What a fork copied of a denial: who said it is in the words alone.
-                denied = {"decision": "deny", "reason": event.failure.message}
+                # What a fork copied of a denial: who said it, and why, is in the words alone.
+                by, reason = refused(event.failure.message)
+                denied = {"decision": "deny", "by": by, "reason": reason}
                 calls[event.call] |= {"failure": event.failure, **denied}
             case CallFailed() as event if event.call in calls:
                 calls[event.call]["failure"] = event.failure

@@ -122,7 +122,8 @@ class Record:
 
     Implements ``actors.outside.StandIns`` and ``serve.flight.Understudy``. The very same call is
     preferred; where code has changed the steps, a call of the same agent with the same request
-    will do, and for a model one of any agent.
+    will do, and for a model one of any agent. Who takes the signals that have come asks the same
+    everywhere, so there only the very same call will do.
     """
 
     def __init__(self, recording: Recording, *, tools: Tools, offline: bool) -> None:
@@ -153,8 +154,10 @@ class Record:
     def signals(self, agent: AgentName, key: CallKey) -> list[Json]:
         # An attempt that goes over the same code again makes the same call.
         if (agent, key) not in self._signals:
-            call = self._take(agent, key)
+            call = next((one for one in self._calls if (one.agent, one.key) == (agent, key)), None)
             self._signals[agent, key] = call.signals if call is not None else ()
+            if call is not None:
+                self._used.add(call.index)
         return [asdict(signal) for signal in self._signals[agent, key]]
 
     def with_signals(self, replayed: Recording) -> Recording:
@@ -182,7 +185,8 @@ class Record:
         if asked.key is None:
             return self._about_handoff(asked)
         call = self._take(asked.agent, asked.key)
-        if call is None or (call.answered and _misfit(asked.schema, call.response)):
+        # What was said to a question fits it: another schema makes it another question.
+        if call is None:
             self._missed.append((asked.agent, asked.key))
             return None
         match call.decision:

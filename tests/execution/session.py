@@ -548,6 +548,7 @@ def shown(event: ev.Event) -> str:
             "epoch",
             "step",
             "call",
+            "inside",
             "handoff",
             "decision",
             "reason",

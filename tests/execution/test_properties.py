@@ -22,6 +22,7 @@ from omium.execution.calls import (
 from omium.execution.fold import create, evolve
 from omium.execution.fork import fork_events
 from omium.execution.machine import check
+from omium.execution.people import refusal, refused
 from omium.execution.records import CallKey, Payload, Writer
 from omium.execution.state import ExecutionState
 from omium.types import ExecutionId
@@ -272,3 +273,18 @@ def test_what_is_no_json_has_no_digest() -> None:
 
 def test_text_that_is_no_unicode_has_a_digest() -> None:
     assert digest_of("\ud800") != digest_of("\ud801")
+
+
+# What is made of names and reasons, whatever these have in common with the words around them.
+_SAID = st.text() | st.lists(st.sampled_from([": ", ":", " by ", "not answered", "x", "\n"])).map(
+    "".join
+)
+
+
+@given(st.sampled_from(["question", "approval", "signal"]), _SAID, _SAID)
+def test_who_refused_and_why_is_read_out_of_the_words(kind: str, by: str, reason: str) -> None:
+    words = refusal(kind, by=by, reason=reason)
+    read_by, read_reason = refused(words)
+    assert refusal(kind, by=read_by, reason=read_reason) == words
+    if ":" not in by:
+        assert (read_by, read_reason) == (by, reason)

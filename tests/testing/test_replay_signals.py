@@ -14,6 +14,7 @@ from omium.execution.events import CallIntended
 from omium.runtime.located import located
 from omium.testing import InProcessRuntime, Recording
 from omium.testing.recording import recording_of
+from omium.types import Json
 from tests.testing import trial_agents
 from tests.testing.test_trial import workflow
 from tests.testing.test_trial_people import replayed
@@ -79,6 +80,36 @@ async def test_where_other_signals_are_taken_now_none_have_come(
     taken: Any = done.replayed.result
     assert [one["payload"] for one in taken[3]] == ([] if kind else [4])
     assert [(one.kind, one.name) for one in done.divergences] == ([(kind, "tea")] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("polled_in", "taken", "not_made"),
+    [(["first", "second"], [[], ["stop"]], False), (["first"], [[]], True)],
+    ids=["too", "instead"],
+)
+async def test_a_call_in_another_step_takes_no_signals(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    polled_in: list[str],
+    taken: Json,
+    not_made: bool,
+) -> None:
+    flow = workflow("polls_in_steps")
+    async with InProcessRuntime(tmp_path) as runtime:
+        client = runtime.client
+        execution = await client.submit(located(flow).workflow, {})
+        with pytest.raises(ExecutionPaused):
+            await client.result(execution, timeout_s=30)
+        await client.signal(execution, "stop", None)
+        await client.resume(execution, decision="answer", answer="yes")
+        assert await client.result(execution, timeout_s=30) == [["stop"]]
+        entries = [entry async for entry in client.events(execution)]
+        run = await recording_of(entries, client.value)
+    monkeypatch.setattr(trial_agents, "POLLED_IN", polled_in)
+    done = await replayed(run, flow)
+    assert done.replayed.result == taken
+    told = [(one.kind, one.name) for one in done.divergences]
+    assert told == ([("not_made", "signals")] if not_made else [])
 
 
 async def test_what_a_fork_copied_was_given_is_in_its_recording(tmp_path: Path) -> None:

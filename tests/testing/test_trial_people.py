@@ -5,17 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from omium.errors import AnswerError, ExecutionFailed, ExecutionPaused
-from omium.execution.events import CallDecided
+from omium.errors import AnswerError, ExecutionPaused
 from omium.runtime.located import located
-from omium.testing import Asked, InProcessRuntime, Recording, Said, ScriptedProvider, atry_workflow
+from omium.testing import Asked, Recording, Said, ScriptedProvider, atry_workflow
 from omium.testing.people import People
-from omium.testing.recording import recording_of
 from omium.testing.replay import Replay, replay
 from omium.testing.trial import ScriptedRouter
 from tests.testing import trial_agents
@@ -151,31 +148,6 @@ async def test_what_a_tool_asks_is_asked_where_it_acts() -> None:
     assert live.same, (live.differences, live.divergences)
     other = await replayed(replace(run, inputs={"what": "How?"}), flow)
     assert [(one.kind, one.name) for one in other.divergences] == [("not_run", "inquire")]
-
-
-async def test_what_was_denied_before_a_fork_is_denied_again(tmp_path: Path) -> None:
-    asking = workflow("asks_an_age")
-    async with InProcessRuntime(tmp_path) as runtime:
-        client = runtime.client
-        execution = await client.submit(located(asking).workflow, {})
-        with pytest.raises(ExecutionPaused):
-            await client.result(execution, timeout_s=30)
-        await client.resume(execution, decision="deny", reason="none of yours", by="bob")
-        with pytest.raises(ExecutionFailed, match="not answered by bob: none of yours"):
-            await client.result(execution, timeout_s=30)
-        entries = [entry async for entry in client.events(execution)]
-        denied = max(one.index for one in entries if isinstance(one.event, CallDecided))
-        fork = await client.fork(execution, denied)
-        with pytest.raises(ExecutionFailed, match="not answered by bob: none of yours"):
-            await client.result(fork, timeout_s=30)
-        entries = [entry async for entry in client.events(fork)]
-        run = await recording_of(entries, client.value)
-    (question,) = run.questions()
-    assert (question.answered, question.decision) == (False, "deny")
-    done = await replayed(run, asking)
-    assert done.replayed.status == "failed"
-    assert "none of yours" in str(done.replayed.failure)
-    assert done.divergences == ()
 
 
 RATED = {

@@ -100,3 +100,21 @@ async def polls(context: AgentContext) -> Any:
     taken.append([asdict(one) for one in await signals_async(LAST)])
     taken.append(asdict(await wait_signal_async("go")))
     return taken
+
+
+POLLED_IN = ["second"]
+"""The steps in which ``polls_in_steps`` takes signals; a test changes it."""
+
+
+async def polls_in_steps(context: AgentContext) -> Any:
+    """Asks, and takes the signals that have come in either of two steps."""
+    taken: Any = context.state
+    if taken is None:
+        await ask_async("Go on?")
+        taken = await _polled("first")
+        await context.checkpoint(taken, name="first")
+    return taken + await _polled("second")
+
+
+async def _polled(step: str) -> list[Any]:
+    return [[one.name for one in await signals_async()]] if step in POLLED_IN else []
