@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from omium.actors import messages as m
@@ -407,6 +408,33 @@ async def test_a_frame_that_no_version_allows_ends_the_connection(frame: bytes) 
             assert isinstance(await p.closed.get(), ProtocolError)
         # And the next one is none the worse for it.
         assert await client.call(ASK, deadline_s=5) == m.Done()
+
+
+class OfLaterVersion(msgspec.Struct, tag_field="m", tag="of_a_later_version"):
+    """What this version does not know."""
+
+
+async def test_an_answer_that_cannot_be_read_is_an_error_for_who_asked() -> None:
+    """As when a client is older than the coordinator: what it cannot read, it never will."""
+    kept: list[Answer] = []
+
+    def handler(_: Connection, message: Any, answer: Answer) -> None:
+        if isinstance(message, m.ReadJournal):
+            answer(OfLaterVersion())
+        else:
+            kept.append(answer)
+
+    async with peer(handler) as p, link(p) as client:
+        other = asyncio.create_task(client.call(ASK, deadline_s=5))
+        async with asyncio.timeout(5):
+            await p.heard(1)
+        journal = m.ReadJournal(execution_id=ExecutionId("ex_1"), after=0)
+        with pytest.raises(ProtocolError, match="a frame that no version allows"):
+            await client.call(journal, deadline_s=1, patient=True)
+        # Who asked something else over the same connection still waits for the answer.
+        kept[0](m.Done())
+        assert await other == m.Done()
+        assert p.asked == [ASK, journal]
 
 
 async def test_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
