@@ -303,7 +303,10 @@ class Flighty:
             answer(m.Entries(entries=(), stopped=True))
 
 
-async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask() -> None:
+async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
     async with peer(Flighty(times=3, after_s=0.4)) as p, link(p) as client:
         with pytest.raises(Unavailable, match=r"within 1 s"):
             await client.call(ASK, deadline_s=1)
@@ -319,10 +322,48 @@ async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask() -> N
             await client.call(ASK, deadline_s=0.3, patient=True)
 
 
+async def test_who_is_patient_gives_up_one_that_drops_what_it_is_asked() -> None:
+    loop = asyncio.get_running_loop()
+    drops = Flighty(times=100_000, after_s=0)
+    async with peer(drops) as p, link(p, retry_s=0.02, retry_s_max=0.1) as client:
+        for patient in (True, False):
+            p.asked.clear()
+            began_s = loop.time()
+            async with asyncio.timeout(5):
+                with pytest.raises(Unavailable, match=r"within 0.5 s"):
+                    await client.call(ASK, deadline_s=0.5, patient=patient)
+            assert loop.time() - began_s < 1
+            # The pauses between them grow: 0.02, 0.04, 0.08, and 0.1 s from there on.
+            assert 2 <= len(p.asked) <= 8
+
+
+async def test_a_connection_that_was_there_is_followed_by_the_next_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.2)
+    async with peer(Flighty(times=2, after_s=0.3)) as p, link(p, retry_s=60) as client:
+        assert (await client.call(ASK, deadline_s=5)).stopped
+        assert len(p.asked) == 3
+
+
+async def test_of_several_the_next_is_asked_at_once_when_one_drops_the_request() -> None:
+    async with peer(Flighty(times=100_000, after_s=0)) as first, peer(done) as second:
+        client = Link(
+            [(HOST, first.port), (HOST, second.port)], CODEC, SECRET, handler=refuse, retry_s=60
+        )
+        client.open()
+        try:
+            assert await client.call(ASK, deadline_s=5) == m.Done()
+        finally:
+            await client.close()
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
 async def test_a_result_is_waited_for_while_coordinators_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "WAIT_DEADLINE_S", 1.0)
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
     flighty = Flighty(times=3, after_s=0.4)
 
     def handler(connection: Connection, message: Any, answer: Answer) -> None:
