@@ -26,6 +26,7 @@ CODEC = Codec(m.Messages)
 SECRET = b"s" * 32
 HOST = "127.0.0.1"
 ASK = m.GetExecution(execution_id=ExecutionId("ex_1"))
+STOPPED = m.Entries(entries=(), stopped=True)
 
 
 class Peer:
@@ -291,16 +292,17 @@ async def test_a_peer_that_does_not_answer_is_given_up_at_the_deadline() -> None
 class Flighty:
     """Hangs up ``times`` times, each time ``after_s`` seconds after it was asked; then answers."""
 
-    def __init__(self, times: int, after_s: float) -> None:
+    def __init__(self, times: int, after_s: float, then: Any = STOPPED) -> None:
         self.left = times
         self._after_s = after_s
+        self._then = then
 
     def __call__(self, connection: Connection, message: Any, answer: Answer) -> None:
         if self.left:
             self.left -= 1
             asyncio.get_running_loop().call_later(self._after_s, connection.close)
         else:
-            answer(m.Entries(entries=(), stopped=True))
+            answer(self._then)
 
 
 async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask(
@@ -385,6 +387,37 @@ async def test_a_result_is_waited_for_while_coordinators_come_and_go(
             assert [entry async for entry in client.events(ExecutionId("ex_1"))] == []
             flighty.left = 3
             assert [news async for news in client.follow(ExecutionId("ex_1"))] == []
+        finally:
+            await client.close()
+
+
+async def test_what_came_of_an_execution_is_waited_for_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_DEADLINE_S", 1.0)
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
+    flighty = Flighty(times=3, after_s=0.4, then=error_reply(NotFound("execution", "ex_1", "gone")))
+    views = flighty
+
+    def handler(connection: Connection, message: Any, answer: Answer) -> None:
+        if isinstance(message, m.ReadJournal):
+            answer(STOPPED)
+        else:
+            views(connection, message, answer)
+
+    async with peer(handler) as p:
+        client = Client((HOST, p.port), SECRET, blobs=cast("Any", None), clock=ManualClock())
+        client.open()
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(NotFound, match="gone"):
+                    await client.result(ExecutionId("ex_1"))
+                assert flighty.left == 0
+                views = silent
+                with pytest.raises(Unavailable, match="within 1 s"):
+                    await client.result(ExecutionId("ex_1"))
+                with pytest.raises(DeadlineExceeded):
+                    await client.result(ExecutionId("ex_1"), timeout_s=0.2)
         finally:
             await client.close()
 
