@@ -23,6 +23,10 @@ CONNECT_TIMEOUT_S = 5.0
 SEVERAL_RETRY_S_MAX = 0.1
 """The longest pause where there are several addresses."""
 
+HELD_S = 1.0
+"""A peer that has held a request, or a connection, for so long was there. One that is about to
+end, or that is no peer, drops it sooner."""
+
 
 class Link:
     """See the module's docstring. It sends every unanswered request anew, so requests must be
@@ -42,7 +46,8 @@ class Link:
         on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         """``addresses`` are tried in turn, with a pause after each round, from ``retry_s`` to
-        ``retry_s_max``, and where there are several to ``SEVERAL_RETRY_S_MAX`` at most.
+        ``retry_s_max``, and where there are several to ``SEVERAL_RETRY_S_MAX`` at most. A
+        connection that was lost after ``HELD_S`` seconds or more is followed by the next at once.
         ``on_refused`` is called whenever nobody listens at one of them. ``greeting`` is sent first
         on every new connection."""
         self._addresses = addresses_of(addresses)
@@ -87,11 +92,15 @@ class Link:
         """Ask until answered; from the second time with ``again``, where that is given.
 
         Raises ``Unavailable`` after ``deadline_s`` seconds without an answer or once the link is
-        closed, and the peer's own error when it refused. Who is ``patient`` gives each peer so
-        long anew: only who finds none in that time, or one that is silent, gets ``Unavailable``."""
+        closed, the peer's own error when it refused, and ``ProtocolError`` for an answer that
+        cannot be read. Who is ``patient`` gives each peer so long anew, and gets ``Unavailable``
+        from one that is silent, or when for so long there was none that held the request for
+        ``HELD_S`` seconds."""
         loop = asyncio.get_running_loop()
+        # For who is patient: until when there has to be one that holds the request.
+        until_s = loop.time() + deadline_s
         try:
-            async with asyncio.timeout(deadline_s) as limit:
+            async with asyncio.timeout_at(until_s) as limit:
                 while True:
                     await self._connected.wait()
                     if self.refused is not None:
@@ -101,9 +110,10 @@ class Link:
                     connection = self._connection
                     if connection is None:
                         continue
-                    if patient:
-                        limit.reschedule(loop.time() + deadline_s)
                     await connection.drained()
+                    asked_s = loop.time()
+                    if patient:
+                        limit.reschedule(asked_s + deadline_s)
                     try:
                         return await connection.request(body)
                     except NotLeading:
@@ -112,6 +122,13 @@ class Link:
                     except Unavailable:
                         if not connection.closed:
                             raise
+                    if patient:
+                        lost_s = loop.time()
+                        if lost_s - asked_s >= HELD_S:
+                            until_s = lost_s + deadline_s
+                        if lost_s >= until_s:
+                            raise TimeoutError
+                        limit.reschedule(until_s)
                     if self._connection is connection:
                         self._connected.clear()
                     body = again if again is not None else body
@@ -136,44 +153,12 @@ class Link:
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        pause_s = self._retry_s
+        failed_pause_s = dropped_pause_s = self._retry_s
         for number in itertools.count():
             address = self._addresses[number % len(self._addresses)]
-            ready: asyncio.Future[Connection] = loop.create_future()
-            lost: asyncio.Future[Exception | None] = loop.create_future()
-
-            def on_ready(connection: Connection, ready: asyncio.Future[Connection] = ready) -> None:
-                ready.set_result(connection)
-
-            def on_closed(
-                connection: Connection,
-                error: Exception | None,
-                ready: asyncio.Future[Connection] = ready,
-                lost: asyncio.Future[Exception | None] = lost,
-            ) -> None:
-                if not ready.done():
-                    ready.set_exception(error or Unavailable("closed in the handshake"))
-                if not lost.done():
-                    lost.set_result(error)
-
+            last_of_round = (number + 1) % len(self._addresses) == 0
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, opened = await loop.create_connection(
-                        lambda on_ready=on_ready, on_closed=on_closed: Connection(
-                            self._codec,
-                            self._secret,
-                            serving=False,
-                            handler=self._handler,
-                            on_ready=on_ready,
-                            on_closed=on_closed,
-                        ),
-                        *address,
-                    )
-                try:
-                    connection = await ready
-                except asyncio.CancelledError:
-                    opened.close()
-                    raise
+                connection, lost = await self._connect(address)
             except ProtocolError as error:
                 self.refused = error
                 self._connected.set()
@@ -181,13 +166,13 @@ class Link:
             except (OSError, Unavailable) as error:
                 if isinstance(error, ConnectionRefusedError):
                     self._on_refused()
-                if (number + 1) % len(self._addresses) == 0:
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, self._retry_s_max)
+                if last_of_round:
+                    failed_pause_s = await self._pause(failed_pause_s)
                 continue
-            pause_s = self._retry_s
+            failed_pause_s = self._retry_s
             self._connection = connection
             self.lost_at = None
+            made_s = loop.time()
             if self._greeting is not None:
                 connection.send(self._greeting())
             self._connected.set()
@@ -195,6 +180,46 @@ class Link:
             self._connection = None
             self._connected.clear()
             self.lost_at = loop.time()
+            if self.lost_at - made_s >= HELD_S:
+                dropped_pause_s = self._retry_s
+            elif last_of_round:
+                dropped_pause_s = await self._pause(dropped_pause_s)
+
+    async def _pause(self, pause_s: float) -> float:
+        """Sleep, and return for how long to sleep the next time."""
+        await asyncio.sleep(pause_s)
+        return min(pause_s * 2, self._retry_s_max)
+
+    async def _connect(self, address: Address) -> tuple[Connection, asyncio.Future[None]]:
+        """A connection that is ready, and what is done when it is lost. Raises ``OSError`` and
+        ``Unavailable``, and ``ProtocolError`` where the peer turns us away."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[Connection] = loop.create_future()
+        lost: asyncio.Future[None] = loop.create_future()
+
+        def on_closed(_: Connection, error: Exception | None) -> None:
+            if not ready.done():
+                ready.set_exception(error or Unavailable("closed in the handshake"))
+            if not lost.done():
+                lost.set_result(None)
+
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, opened = await loop.create_connection(
+                lambda: Connection(
+                    self._codec,
+                    self._secret,
+                    serving=False,
+                    handler=self._handler,
+                    on_ready=ready.set_result,
+                    on_closed=on_closed,
+                ),
+                *address,
+            )
+        try:
+            return await ready, lost
+        except asyncio.CancelledError:
+            opened.close()
+            raise
 
 
 def addresses_of(addresses: Address | Sequence[Address]) -> Sequence[Address]:

@@ -44,6 +44,7 @@ class Codec:
         self.frame_bytes_max = frame_bytes_max
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(tuple[int, int, messages | ErrorReply])
+        self._unread = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw])
 
     def encode(self, identifier: int, reply_to: int, body: Any) -> bytes:
         data = self._encoder.encode((identifier, reply_to, body))
@@ -55,10 +56,23 @@ class Codec:
         return _LENGTH.pack(len(data)) + data
 
     def decode(self, data: bytes) -> tuple[int, int, Any]:
+        """A frame's id, the id that it answers, and its body. An answer that is none of this
+        version's is an error for who asked, and for nobody else. Raises ``ProtocolError`` for
+        any other frame that cannot be read."""
         try:
             return self._decoder.decode(data)
         except msgspec.DecodeError as error:
-            raise ProtocolError(f"a frame that no version allows: {error}") from error
+            raised = ProtocolError(f"a frame that no version allows: {error}")
+            reply_to = self._asked_by(data)
+            if not reply_to:
+                raise raised from error
+            return 0, reply_to, error_reply(raised)
+
+    def _asked_by(self, data: bytes) -> int:
+        try:
+            return self._unread.decode(data)[1]
+        except msgspec.DecodeError:
+            return 0
 
 
 Handler = Callable[["Connection", Any, Callable[[Any], None]], None]
@@ -258,8 +272,9 @@ class Connection(asyncio.Protocol):
         await self._writable.wait()
 
     def request(self, body: Any) -> asyncio.Future[Any]:
-        """Send a request. The future raises ``Unavailable`` when the connection is lost, and
-        the peer's own error when it refused. Raises ``Unavailable`` when too many requests
+        """Send a request. The future raises ``Unavailable`` when the connection is lost, the
+        peer's own error when it refused, and ``ProtocolError`` for an answer that cannot be read,
+        which a retry does not change. Raises ``Unavailable`` when too many requests
         wait already, and ``ProtocolError`` for a body over the frame's limit."""
         if len(self._waiting) >= REQUESTS_IN_FLIGHT_MAX:
             raise Unavailable(f"{REQUESTS_IN_FLIGHT_MAX} requests are waiting for an answer")

@@ -343,7 +343,7 @@ class AsyncHandle:
 
         Raises ``ExecutionFailed``, ``ExecutionPaused`` or ``ExecutionCancelled``, and
         ``DeadlineExceeded`` after ``timeout_s`` seconds. The service may come and go meanwhile:
-        ``Unavailable`` is raised when it has been away for as long as requests are made again.
+        ``Unavailable`` is raised when it has been away for the client's ``retry_s`` seconds.
         """
         try:
             async with asyncio.timeout(timeout_s):

@@ -123,10 +123,15 @@ def _problem_in(body: bytes) -> _Problem | None:
     return problem if problem.type.startswith(_PREFIX) else None
 
 
+def is_omiums(body: bytes) -> bool:
+    """Whether a failure is told of by Omium, and not by a proxy in front of it or by a stranger."""
+    return _problem_in(body) is not None
+
+
 def is_passing(status: int, body: bytes) -> bool:
     """Whether the same request may work in a moment.
 
     It may after anything that Omium did not say: for a moment after its start the proxy in front
     of a service answers everything with 404.
     """
-    return status in (429, 502, 503, 504) or _problem_in(body) is None
+    return status in (429, 502, 503, 504) or not is_omiums(body)

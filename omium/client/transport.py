@@ -22,7 +22,7 @@ from tenacity import (
     wait_random,
 )
 
-from omium.client.problems import error_of, is_passing
+from omium.client.problems import error_of, is_omiums, is_passing
 from omium.errors import OmiumError, Unavailable
 
 _T = TypeVar("_T")
@@ -30,12 +30,16 @@ _T = TypeVar("_T")
 CONNECT_TIMEOUT_S = 5.0
 PAUSE_S, PAUSE_S_MAX = 0.1, 2.0
 HELD_S = 1.0
-"""Who has kept a request for so long was there. What refuses one, or drops it, is quicker."""
+"""A service that has held a request for so long was there. One that drops it is quicker; and what
+fails to connect, or answers in a service's place, is none, however long it takes."""
+
+# What ends a connection that was made. Not: a time-out, which is silence.
+_LOST = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
 class _Passing(Exception):
-    """A failure that may pass; ``pause_s`` is what the service asked for, if it did, and ``held_s``
-    how long it had the request."""
+    """A failure that may pass. ``pause_s`` is what the service asked for, if it did. ``held_s`` is
+    how long it held the request, and 0 where nothing tells that it was a service that did."""
 
     def __init__(
         self, error: OmiumError, pause_s: float | None = None, *, held_s: float = 0.0
@@ -47,7 +51,8 @@ class _Passing(Exception):
 
 
 class _Away:
-    """Says when one who waits gives up: ``retry_s`` seconds after the service was last there."""
+    """Says when one who waits gives up: ``retry_s`` seconds after the first failure, or after the
+    last by which the service was there."""
 
     def __init__(self, retry_s: float) -> None:
         self._retry_s = retry_s
@@ -103,7 +108,8 @@ class Transport:
     ) -> _T:
         """The answer, decoded as ``kind``. Raises the error that the service tells of, or
         ``Unavailable`` when it stays away. For one who is ``patient`` that is counted from when it
-        was last there, and not from when it was first asked."""
+        was last there, and not from when it was first asked: from when it gave an answer of
+        Omium's, or lost a connection, after ``HELD_S`` seconds or more with the request."""
         sent = dict(headers or {})
         if content is None and body is not None:
             content = msgspec.json.encode(body)
@@ -113,7 +119,14 @@ class Transport:
         loop = asyncio.get_running_loop()
 
         async def once() -> httpx.Response:
-            asked_s = loop.time()
+            held_from_s = loop.time()
+
+            async def trace(event: str, _: Any) -> None:
+                # To connect takes time too, for which nobody has held anything.
+                nonlocal held_from_s
+                if event.endswith(".send_request_headers.started"):
+                    held_from_s = loop.time()
+
             try:
                 answer = await self._http.request(
                     method,
@@ -122,16 +135,17 @@ class Transport:
                     content=content,
                     headers=sent,
                     timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+                    extensions={"trace": trace},
                 )
             except httpx.TransportError as error:
-                silent = isinstance(error, httpx.TimeoutException)
-                held_s = 0.0 if silent else loop.time() - asked_s
+                held_s = loop.time() - held_from_s if isinstance(error, _LOST) else 0.0
                 raise _Passing(self._away(error), held_s=held_s) from error
             if answer.is_success:
                 return answer
             raised = error_of(answer.status_code, answer.content)
             if is_passing(answer.status_code, answer.content):
-                raise _Passing(raised, _retry_after(answer), held_s=loop.time() - asked_s)
+                held_s = loop.time() - held_from_s if is_omiums(answer.content) else 0.0
+                raise _Passing(raised, _retry_after(answer), held_s=held_s)
             raise raised
 
         answer = await self.retried(once, patient=patient)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from omium.actors import messages as m
@@ -25,6 +26,7 @@ CODEC = Codec(m.Messages)
 SECRET = b"s" * 32
 HOST = "127.0.0.1"
 ASK = m.GetExecution(execution_id=ExecutionId("ex_1"))
+STOPPED = m.Entries(entries=(), stopped=True)
 
 
 class Peer:
@@ -290,19 +292,23 @@ async def test_a_peer_that_does_not_answer_is_given_up_at_the_deadline() -> None
 class Flighty:
     """Hangs up ``times`` times, each time ``after_s`` seconds after it was asked; then answers."""
 
-    def __init__(self, times: int, after_s: float) -> None:
+    def __init__(self, times: int, after_s: float, then: Any = STOPPED) -> None:
         self.left = times
         self._after_s = after_s
+        self._then = then
 
     def __call__(self, connection: Connection, message: Any, answer: Answer) -> None:
         if self.left:
             self.left -= 1
             asyncio.get_running_loop().call_later(self._after_s, connection.close)
         else:
-            answer(m.Entries(entries=(), stopped=True))
+            answer(self._then)
 
 
-async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask() -> None:
+async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
     async with peer(Flighty(times=3, after_s=0.4)) as p, link(p) as client:
         with pytest.raises(Unavailable, match=r"within 1 s"):
             await client.call(ASK, deadline_s=1)
@@ -318,10 +324,48 @@ async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask() -> N
             await client.call(ASK, deadline_s=0.3, patient=True)
 
 
+async def test_who_is_patient_gives_up_one_that_drops_what_it_is_asked() -> None:
+    loop = asyncio.get_running_loop()
+    drops = Flighty(times=100_000, after_s=0)
+    async with peer(drops) as p, link(p, retry_s=0.02, retry_s_max=0.1) as client:
+        for patient in (True, False):
+            p.asked.clear()
+            began_s = loop.time()
+            async with asyncio.timeout(5):
+                with pytest.raises(Unavailable, match=r"within 0.5 s"):
+                    await client.call(ASK, deadline_s=0.5, patient=patient)
+            assert loop.time() - began_s < 1
+            # The pauses between them grow: 0.02, 0.04, 0.08, and 0.1 s from there on.
+            assert 2 <= len(p.asked) <= 8
+
+
+async def test_a_connection_that_was_there_is_followed_by_the_next_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.2)
+    async with peer(Flighty(times=2, after_s=0.3)) as p, link(p, retry_s=60) as client:
+        assert (await client.call(ASK, deadline_s=5)).stopped
+        assert len(p.asked) == 3
+
+
+async def test_of_several_the_next_is_asked_at_once_when_one_drops_the_request() -> None:
+    async with peer(Flighty(times=100_000, after_s=0)) as first, peer(done) as second:
+        client = Link(
+            [(HOST, first.port), (HOST, second.port)], CODEC, SECRET, handler=refuse, retry_s=60
+        )
+        client.open()
+        try:
+            assert await client.call(ASK, deadline_s=5) == m.Done()
+        finally:
+            await client.close()
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
 async def test_a_result_is_waited_for_while_coordinators_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "WAIT_DEADLINE_S", 1.0)
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
     flighty = Flighty(times=3, after_s=0.4)
 
     def handler(connection: Connection, message: Any, answer: Answer) -> None:
@@ -343,6 +387,37 @@ async def test_a_result_is_waited_for_while_coordinators_come_and_go(
             assert [entry async for entry in client.events(ExecutionId("ex_1"))] == []
             flighty.left = 3
             assert [news async for news in client.follow(ExecutionId("ex_1"))] == []
+        finally:
+            await client.close()
+
+
+async def test_what_came_of_an_execution_is_waited_for_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_DEADLINE_S", 1.0)
+    monkeypatch.setattr("omium.actors.link.HELD_S", 0.3)
+    flighty = Flighty(times=3, after_s=0.4, then=error_reply(NotFound("execution", "ex_1", "gone")))
+    views = flighty
+
+    def handler(connection: Connection, message: Any, answer: Answer) -> None:
+        if isinstance(message, m.ReadJournal):
+            answer(STOPPED)
+        else:
+            views(connection, message, answer)
+
+    async with peer(handler) as p:
+        client = Client((HOST, p.port), SECRET, blobs=cast("Any", None), clock=ManualClock())
+        client.open()
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(NotFound, match="gone"):
+                    await client.result(ExecutionId("ex_1"))
+                assert flighty.left == 0
+                views = silent
+                with pytest.raises(Unavailable, match="within 1 s"):
+                    await client.result(ExecutionId("ex_1"))
+                with pytest.raises(DeadlineExceeded):
+                    await client.result(ExecutionId("ex_1"), timeout_s=0.2)
         finally:
             await client.close()
 
@@ -407,6 +482,33 @@ async def test_a_frame_that_no_version_allows_ends_the_connection(frame: bytes) 
             assert isinstance(await p.closed.get(), ProtocolError)
         # And the next one is none the worse for it.
         assert await client.call(ASK, deadline_s=5) == m.Done()
+
+
+class OfLaterVersion(msgspec.Struct, tag_field="m", tag="of_a_later_version"):
+    """What this version does not know."""
+
+
+async def test_an_answer_that_cannot_be_read_is_an_error_for_who_asked() -> None:
+    """As when a client is older than the coordinator: what it cannot read, it never will."""
+    kept: list[Answer] = []
+
+    def handler(_: Connection, message: Any, answer: Answer) -> None:
+        if isinstance(message, m.ReadJournal):
+            answer(OfLaterVersion())
+        else:
+            kept.append(answer)
+
+    async with peer(handler) as p, link(p) as client:
+        other = asyncio.create_task(client.call(ASK, deadline_s=5))
+        async with asyncio.timeout(5):
+            await p.heard(1)
+        journal = m.ReadJournal(execution_id=ExecutionId("ex_1"), after=0)
+        with pytest.raises(ProtocolError, match="a frame that no version allows"):
+            await client.call(journal, deadline_s=1, patient=True)
+        # Who asked something else over the same connection still waits for the answer.
+        kept[0](m.Done())
+        assert await other == m.Done()
+        assert p.asked == [ASK, journal]
 
 
 async def test_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from omium.client import AsyncClient
-from omium.errors import InputError, ModelUnreachable, PlatformError, Unavailable
+from omium.errors import DeadlineExceeded, InputError, ModelUnreachable, PlatformError, Unavailable
 from omium.ports import free_ports
 from tests.client.stage import Cuttable, LosesAnswers
 from tests.client.test_aio import doing
@@ -123,6 +123,102 @@ async def test_a_result_is_waited_for_while_the_service_comes_and_goes(
         held_s, breaks = 0.0, 1_000
         with pytest.raises(Unavailable, match="cut"):
             await run.result()
+
+
+def slow(seconds: float, what: httpx.Response | type[httpx.TransportError]) -> httpx.MockTransport:
+    """Fails in one way after so long, each time."""
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(seconds)
+        if isinstance(what, httpx.Response):
+            return httpx.Response(what.status_code, headers=what.headers, content=what.content)
+        raise what("gone", request=request)
+
+    return httpx.MockTransport(handler)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.ProxyError,
+        httpx.ReadTimeout,
+        httpx.Response(502, text="no upstream"),
+        httpx.Response(503),
+        httpx.Response(504, text="the upstream timed out"),
+        httpx.Response(404, text="<html>"),
+    ],
+    ids=lambda what: what.__name__ if isinstance(what, type) else str(what.status_code),
+)
+async def test_what_is_slow_to_fail_is_no_service(
+    what: httpx.Response | type[httpx.TransportError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omium.client.transport.HELD_S", 0.05)
+    transport = slow(0.1, what)
+    async with (
+        AsyncClient("http://service", "omk_x", retry_s=0.3, transport=transport) as client,
+        asyncio.timeout(5),
+    ):
+        with pytest.raises(Unavailable):
+            await client.execution("ex_1").result()
+
+
+async def test_a_problem_of_the_services_own_shows_that_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.client.transport.HELD_S", 0.05)
+    transport = slow(0.1, problem(503, "unavailable", "no coordinator"))
+    async with AsyncClient("http://service", "omk_x", retry_s=0.3, transport=transport) as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.execution("ex_1").result(timeout_s=1.5)
+
+
+async def test_the_time_that_it_takes_to_connect_is_not_the_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omium.client.transport.HELD_S", 0.05)
+
+    async def drops(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.1)
+        await request.extensions["trace"]("http11.send_request_headers.started", {})
+        raise httpx.ReadError("cut", request=request)
+
+    transport = httpx.MockTransport(drops)
+    async with (
+        AsyncClient("http://service", "omk_x", retry_s=0.3, transport=transport) as client,
+        asyncio.timeout(5),
+    ):
+        with pytest.raises(Unavailable, match="cut"):
+            await client.execution("ex_1").result()
+
+
+async def test_a_request_is_seen_to_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the HTTP library calls that moment is its own affair: this fails when it changes."""
+    seen: list[str] = []
+
+    class Watched(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            trace = request.extensions["trace"]
+
+            async def watched(event: str, info: Any) -> None:
+                seen.append(event)
+                await trace(event, info)
+
+            request.extensions["trace"] = watched
+            return await super().handle_async_request(request)
+
+    async def drops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(drops, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with AsyncClient(address, "omk_x", retry_s=0, transport=Watched()) as client:
+        with pytest.raises(Unavailable):
+            await client.execution("ex_1").status()
+    server.close()
+    assert "http11.send_request_headers.started" in seen
 
 
 async def test_a_service_that_comes_late_is_waited_for(tmp_path: Path) -> None:

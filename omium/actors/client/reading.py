@@ -48,7 +48,10 @@ class Reading(Bound):
 
     async def view(self, execution_id: ExecutionId) -> m.ExecutionView:
         """An execution as it stands. Raises ``NotFound``."""
-        return await self._link.call(m.GetExecution(execution_id=execution_id, tenant=self._tenant))
+        return await self._link.call(self._get(execution_id))
+
+    def _get(self, execution_id: ExecutionId) -> m.GetExecution:
+        return m.GetExecution(execution_id=execution_id, tenant=self._tenant)
 
     async def executions(
         self,
@@ -156,13 +159,17 @@ class Reading(Bound):
         ``DeadlineExceeded``.
 
         Coordinators may come and go meanwhile, as often as they do. Raises ``Unavailable`` when
-        none is found for 90 s, or one does not answer for so long; a retry makes sense."""
+        for 90 s there is none that holds what it is asked, or one does not answer for so long; a
+        retry makes sense. Raises ``ProtocolError`` for an answer of a later version than this
+        client's, which a retry does not change."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._stopped(execution_id)
+                view: m.ExecutionView = await self._link.call(
+                    self._get(execution_id), deadline_s=WAIT_DEADLINE_S, patient=True
+                )
         except TimeoutError as error:
             raise DeadlineExceeded(f"execution {execution_id}", timeout_s or 0) from error
-        view = await self.view(execution_id)
         match view.status:
             case "failed":
                 failure = view.failure
