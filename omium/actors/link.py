@@ -196,6 +196,8 @@ class Link:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[Connection] = loop.create_future()
         lost: asyncio.Future[None] = loop.create_future()
+        # Nobody asks it why where connecting was cut short.
+        ready.add_done_callback(lambda done: done.cancelled() or done.exception())
 
         def on_closed(_: Connection, error: Exception | None) -> None:
             if not ready.done():
