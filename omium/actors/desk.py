@@ -52,7 +52,8 @@ from omium.execution.machine import Refusal
 from omium.execution.routing import is_at_end
 from omium.execution.state import ExecutionState
 from omium.storage.catalog import RecordWritten, RequestClaimed
-from omium.storage.replica import Replica, Written, row_of
+from omium.storage.replica import Replica, Written
+from omium.storage.rows import row_of
 from omium.types import ExecutionId, TenantId
 
 FORK_ENTRIES_MAX = 100_000

@@ -42,13 +42,13 @@ from omium.execution.events import (
 )
 from omium.execution.fold import create, evolve
 from omium.execution.machine import Refusal, check
-from omium.execution.people import pause_of
 from omium.execution.state import ExecutionState
 from omium.storage.backlog import Backlog
 from omium.storage.catalog import Catalog, RecordWritten, RequestClaimed
-from omium.storage.journal import COLUMNS, ExecutionRow, Journal, column_values, row_checksum
+from omium.storage.journal import Journal
 from omium.storage.outbox import WEBHOOK_KIND, Outbox
 from omium.storage.raft_store import identity_in
+from omium.storage.rows import write_rows
 from omium.storage.sqlite import applied_in, checksum, open_writer, translated
 from omium.types import ExecutionId, Status
 
@@ -65,10 +65,6 @@ _TOLD = (Completed, Failed, Cancelled, Paused)
 
 _JOURNAL_ROW = (
     "INSERT INTO journal (execution, idx, at_ms, epoch, sequence, body, crc) VALUES (?,?,?,?,?,?,?)"
-)
-_EXECUTION_ROW = (
-    f"INSERT OR REPLACE INTO executions ({', '.join(COLUMNS)}, crc) "
-    f"VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
 )
 
 
@@ -275,7 +271,8 @@ class Replica:
         open transaction. Returns one outcome for each."""
         outcomes: list[Outcome] = []
         journal_rows: list[_JournalRow] = []
-        touched: dict[str, ExecutionState] = {}
+        # Which executions were touched, and whether they have the status that is in their rows.
+        touched: dict[str, bool] = {}
         for command in commands:
             if isinstance(command, WriteRecord):
                 outcomes.append(self._write_record(command))
@@ -286,15 +283,17 @@ class Replica:
             if isinstance(command, ClaimRequest):
                 outcomes.append(self.catalog.claim(command))
                 continue
+            name = command.execution_id
+            before = self._states.get(name)
+            status = before.status if before is not None else None
             outcome = self._apply_one(command, journal_rows)
             outcomes.append(outcome)
             if isinstance(outcome, Written):
-                touched[command.execution_id] = self._states[command.execution_id]
+                touched[name] = touched.get(name, True) and self._states[name].status == status
         if journal_rows:
             self._connection.executemany(_JOURNAL_ROW, journal_rows)
-            self._connection.executemany(
-                _EXECUTION_ROW,
-                [(*column_values(row), row_checksum(row)) for row in map(row_of, touched.values())],
+            write_rows(
+                self._connection, [(self._states[name], same) for name, same in touched.items()]
             )
         self._connection.execute(
             "UPDATE meta SET value = ?, crc = ? WHERE key = 'applied'",
@@ -408,39 +407,6 @@ class Replica:
             (newest,) = self._connection.execute("SELECT max(idx) FROM log").fetchone()
         self._last = max(newest or 0, self._applied)
         self.outbox.load()
-
-
-def row_of(state: ExecutionState) -> ExecutionRow:
-    """What the list of executions shows of a state."""
-    detail = ""
-    if state.failure is not None:
-        detail = state.failure.message
-    elif state.pause is not None:
-        detail = state.pause.detail
-    elif state.status in ("queued", "running") and (asked := pause_of(state)) is not None:
-        detail = asked.detail
-    totals = state.totals
-    return ExecutionRow(
-        id=ExecutionId(state.id),
-        tenant=state.tenant,
-        workflow=state.workflow,
-        version=state.version,
-        status=state.status,
-        created_ms=state.created_ms,
-        updated_ms=state.updated_ms,
-        last_index=state.index,
-        origin=f"{state.origin.execution_id}@{state.origin.index}" if state.origin else None,
-        detail=detail[:500],
-        agents_done=sum(agent.is_done for agent in state.agents.values()),
-        agents_total=len(state.agents),
-        llm_calls=totals.llm_calls,
-        tool_calls=totals.tool_calls,
-        checkpoints=totals.checkpoints,
-        prompt_tokens=totals.prompt_tokens,
-        completion_tokens=totals.completion_tokens,
-        cost_micros=totals.cost_micros,
-        labels=state.labels,
-    )
 
 
 def _take(lock: int, directory: Path, owner: str) -> None:

@@ -81,6 +81,47 @@ def test_a_batch_has_one_outcome_for_each_append(opened: Callable[[], Replica]) 
     assert replica.commit([]) == []
 
 
+def test_the_list_shows_each_execution_as_it_is(opened: Callable[[], Replica]) -> None:
+    """Whether its status has changed, and has changed back, within a batch or not."""
+    replica = opened()
+    listed: dict[str, tuple[list[tuple[str, int]], ...]] = {}
+
+    def commit(moment: str, *appends: ev.Append) -> None:
+        assert all(isinstance(outcome, Written) for outcome in replica.commit(appends))
+        listed[moment] = tuple(
+            [(row.id, row.last_index) for row in replica.journal.executions(statuses=[status])]
+            for status in ("queued", "running", "paused")
+        )
+
+    paused, resumed = ev.Paused(reason="question"), ev.Resumed()
+    commit("created", append("exe_1", created()), append("exe_2", created()))
+    commit("leased", append("exe_1", lease(1)))
+    commit("at work", append("exe_1", step("s1"), writer=by(1, 1)))
+    commit("paused", append("exe_1", paused))
+    commit("and back", append("exe_1", resumed), append("exe_1", paused), append("exe_1", resumed))
+    told = ev.Signalled(name="n", payload=Payload(inline=1))
+    commit("and told", append("exe_1", paused), append("exe_1", told))
+    assert listed == {
+        "created": ([("exe_2", 1), ("exe_1", 1)], [], []),
+        "leased": ([("exe_2", 1)], [("exe_1", 2)], []),
+        "at work": ([("exe_2", 1)], [("exe_1", 3)], []),
+        "paused": ([("exe_2", 1)], [], [("exe_1", 4)]),
+        "and back": ([("exe_2", 1), ("exe_1", 7)], [], []),
+        "and told": ([("exe_2", 1)], [], [("exe_1", 9)]),
+    }
+
+
+def test_a_row_that_is_gone_from_the_list_is_noticed(
+    tmp_path: Path, opened: Callable[[], Replica]
+) -> None:
+    replica = opened()
+    replica.commit([append("exe_1", created(), lease(1))])
+    raw(tmp_path, "DELETE FROM executions")
+    with pytest.raises(CorruptRecord, match="1 of 1 rows"):
+        replica.commit([append("exe_1", step("s1"), writer=by(1, 1))])
+    assert raw(tmp_path, "SELECT count(*) FROM journal") == [(2,)]
+
+
 def test_an_attempt_goes_on_after_a_restart(opened: Callable[[], Replica]) -> None:
     replica = opened()
     replica.commit(

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from omium.execution import events as ev
 from omium.execution.state import ExecutionState
-from omium.storage.replica import Replica, Written, row_of
+from omium.storage.replica import Replica, Written
+from omium.storage.rows import row_of
 from tests.execution.strategies import appends, creation
 
 EXECUTIONS = ("exe_1", "exe_2")
