@@ -325,18 +325,15 @@ async def test_who_is_patient_goes_on_as_long_as_there_is_somebody_to_ask(
 
 
 async def test_who_is_patient_gives_up_one_that_drops_what_it_is_asked() -> None:
-    loop = asyncio.get_running_loop()
     drops = Flighty(times=100_000, after_s=0)
     async with peer(drops) as p, link(p, retry_s=0.02, retry_s_max=0.1) as client:
         for patient in (True, False):
             p.asked.clear()
-            began_s = loop.time()
-            async with asyncio.timeout(5):
-                with pytest.raises(Unavailable, match=r"within 0.5 s"):
-                    await client.call(ASK, deadline_s=0.5, patient=patient)
-            assert loop.time() - began_s < 1
+            async with asyncio.timeout(10):
+                with pytest.raises(Unavailable, match=r"within 1 s"):
+                    await client.call(ASK, deadline_s=1, patient=patient)
             # The pauses between them grow: 0.02, 0.04, 0.08, and 0.1 s from there on.
-            assert 2 <= len(p.asked) <= 8
+            assert 2 <= len(p.asked) <= 13
 
 
 async def test_a_connection_that_was_there_is_followed_by_the_next_at_once(
