@@ -329,6 +329,11 @@ class RawNode:
         return self.raft.log.committed - self.raft.log.applied
 
     @property
+    def asks_for_votes(self) -> bool:
+        """Whether it is about to ask for votes: with the next ``Ready``."""
+        return self.raft.self_vote_due
+
+    @property
     def role(self) -> Role:
         """Its role."""
         return self.raft.role

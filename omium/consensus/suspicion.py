@@ -58,5 +58,5 @@ class Suspicion:
 
     def _ask(self) -> None:
         # What waits for a slow disk says the same.
-        if not self._node.raft.self_vote_due:
+        if not self._node.asks_for_votes:
             self._node.campaign()

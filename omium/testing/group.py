@@ -18,8 +18,7 @@ from omium.actors.group.opening import whole
 from omium.actors.group.seat import GroupSettings, Seat, Timing
 from omium.actors.group.talk import SEATS
 from omium.actors.link import Address
-from omium.consensus import Role, Status, initial_snapshot
-from omium.consensus.records import NONE
+from omium.consensus import NONE, Role, Status, initial_snapshot
 from omium.ports import free_ports
 from omium.storage.group_store import GroupStore
 from omium.storage.replica import Replica

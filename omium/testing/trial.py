@@ -161,8 +161,13 @@ async def run_in_process(
                     found.workflow, dict(inputs), model=model, import_paths=found.import_paths
                 )
                 await _to_its_end(client, execution_id, people, timeout_s)
-                entries = [entry async for entry in client.events(execution_id)]
-                return await recording_of(entries, client.value)
+                return await recorded(client, execution_id)
+
+
+async def recorded(client: Client, execution_id: ExecutionId) -> Recording:
+    """The recording of an execution that has stopped."""
+    entries = [entry async for entry in client.events(execution_id)]
+    return await recording_of(entries, client.value)
 
 
 async def _to_its_end(

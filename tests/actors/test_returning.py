@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +20,10 @@ from omium.clock import ManualClock
 from omium.errors import ExecutionFailed
 from omium.execution.events import AttemptEnded, AttemptStarted
 from omium.testing.runtime import QUICK, InProcessRuntime
-from omium.types import WorkerId
+from omium.types import ExecutionId, WorkerId
 from tests.actors.gates import gate
 from tests.actors.hand_made import HandMadeWorker
-from tests.actors.stage import WAIT_S, stage
+from tests.actors.stage import WAIT_S, Stage, stage
 
 T = TypeVar("T")
 
@@ -191,26 +193,28 @@ class Stillborn:
                 await runtime.client.runtime()
 
 
-async def test_a_worker_that_dies_while_it_is_started_is_not_waited_for(tmp_path: Path) -> None:
+@asynccontextmanager
+async def after_dead_workers(
+    directory: Path, count: int
+) -> AsyncIterator[tuple[Stage, ExecutionId]]:
+    """An execution of which it was noticed that ``count`` workers died while they were started."""
     clock = ManualClock()
     settings = dataclasses.replace(QUICK, start_timeout_s=100_000.0, heartbeat_timeout_s=100_000.0)
-    async with stage(tmp_path, clock=clock, settings=settings) as s:
-        stillborn = Stillborn(s.runtime, 2)
+    async with stage(directory, clock=clock, settings=settings) as s:
+        stillborn = Stillborn(s.runtime, count)
         execution_id = await s.do({"checkpoint": "one"})
         await stillborn.none_left(s.runtime, clock)
         clock.advance(LOOK_AFTER_S)
         await s.ticked()
+        yield s, execution_id
+
+
+async def test_a_worker_that_dies_while_it_is_started_is_not_waited_for(tmp_path: Path) -> None:
+    async with after_dead_workers(tmp_path, 2) as (s, execution_id):
         assert await s.result(execution_id) == {"heard": []}
 
 
 async def test_workers_that_die_one_after_the_other_fail_the_execution(tmp_path: Path) -> None:
-    clock = ManualClock()
-    settings = dataclasses.replace(QUICK, start_timeout_s=100_000.0, heartbeat_timeout_s=100_000.0)
-    async with stage(tmp_path, clock=clock, settings=settings) as s:
-        stillborn = Stillborn(s.runtime, 3)
-        execution_id = await s.do({"checkpoint": "one"})
-        await stillborn.none_left(s.runtime, clock)
-        clock.advance(LOOK_AFTER_S)
-        await s.ticked()
+    async with after_dead_workers(tmp_path, 3) as (s, execution_id):
         with pytest.raises(ExecutionFailed, match="'python' comes up: several in a row died"):
             await s.result(execution_id)

@@ -14,7 +14,7 @@ from omium.execution.events import CallCompleted, CallDecided, Event
 from omium.runtime.located import located
 from omium.testing import Asked, InProcessRuntime, Recording, Said
 from omium.testing.people import People, answered
-from omium.testing.recording import recording_of
+from omium.testing.trial import recorded
 from omium.types import ExecutionId, Json
 from tests.testing.test_trial import workflow
 from tests.testing.test_trial_people import ASKS, replayed, says
@@ -37,8 +37,7 @@ async def forked(
         point = max(one.index for one in entries if isinstance(one.event, after))
         fork = await client.fork(execution, point)
         await _ended(client, fork, people)
-        entries = [entry async for entry in client.events(fork)]
-        return await recording_of(entries, client.value)
+        return await recorded(client, fork)
 
 
 async def _ended(client: Client, execution: ExecutionId, people: People) -> None:

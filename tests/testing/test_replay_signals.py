@@ -13,7 +13,7 @@ from omium.errors import ExecutionPaused
 from omium.execution.events import CallIntended
 from omium.runtime.located import located
 from omium.testing import InProcessRuntime, Recording
-from omium.testing.recording import recording_of
+from omium.testing.trial import recorded
 from omium.types import Json
 from tests.testing import trial_agents
 from tests.testing.test_trial import workflow
@@ -31,7 +31,7 @@ SENT: Sequence[Sequence[tuple[str, Any, str]]] = [
 """What is sent before each of the questions is answered."""
 
 
-async def recorded(directory: Path, *, forked: bool = False) -> Recording:
+async def signalled(directory: Path, *, forked: bool = False) -> Recording:
     """An execution that was sent ``SENT``; or a fork of it, from its last call."""
     async with InProcessRuntime(directory) as runtime:
         client = runtime.client
@@ -48,12 +48,11 @@ async def recorded(directory: Path, *, forked: bool = False) -> Recording:
             last = max(one.index for one in entries if isinstance(one.event, CallIntended))
             execution = await client.fork(execution, last)
             await client.result(execution, timeout_s=30)
-        entries = [entry async for entry in client.events(execution)]
-        return await recording_of(entries, client.value)
+        return await recorded(client, execution)
 
 
 async def test_signals_come_again_to_who_took_them_and_in_the_same_call(tmp_path: Path) -> None:
-    run = await recorded(tmp_path)
+    run = await signalled(tmp_path)
     taken: Any = run.result
     assert [[one["payload"] for one in each] for each in taken[:-1]] == [[], [1, 2, LARGE], [], [4]]
     assert (taken[-1]["payload"], taken[-1]["by"]) == (5, "bob")
@@ -74,7 +73,7 @@ async def test_signals_come_again_to_who_took_them_and_in_the_same_call(tmp_path
 async def test_where_other_signals_are_taken_now_none_have_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
-    run = await recorded(tmp_path)
+    run = await signalled(tmp_path)
     monkeypatch.setattr(trial_agents, "LAST", name)
     done = await replayed(run, FLOW)
     taken: Any = done.replayed.result
@@ -103,8 +102,7 @@ async def test_a_call_in_another_step_takes_no_signals(
         await client.signal(execution, "stop", None)
         await client.resume(execution, decision="answer", answer="yes")
         assert await client.result(execution, timeout_s=30) == [["stop"]]
-        entries = [entry async for entry in client.events(execution)]
-        run = await recording_of(entries, client.value)
+        run = await recorded(client, execution)
     monkeypatch.setattr(trial_agents, "POLLED_IN", polled_in)
     done = await replayed(run, flow)
     assert done.replayed.result == taken
@@ -113,7 +111,7 @@ async def test_a_call_in_another_step_takes_no_signals(
 
 
 async def test_what_a_fork_copied_was_given_is_in_its_recording(tmp_path: Path) -> None:
-    run = await recorded(tmp_path, forked=True)
+    run = await signalled(tmp_path, forked=True)
     _, polled, waited = run.questions()
     assert ([one.name for one in polled.signals], polled.response) == (["tea"], [4])
     assert (waited.response, waited.by) == (5, "bob")
